@@ -1,0 +1,43 @@
+# Needs nothing but Python 3.11 (or 3.12): every target makes the virtual environment it uses.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := src tests scripts training
+
+.PHONY: setup demo test check format lock test-gpu train train-tiny clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[aws,dev]'
+	touch $@
+
+demo: $(READY)  ## The main job on the demo models: out/advert.png and out/contact-sheet.png
+	$(BIN)/python scripts/demo.py
+
+test: $(READY)  ## All tests that need no GPU
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## Format, lint, types, import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+test-gpu: $(READY)  ## The tests of the CUDA path, on a machine with one
+	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[aws,dev,gpu]'
+	$(BIN)/python -m pytest -m gpu tests/gpu
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(READY)  ## Resolve pyproject.toml's ranges to exact versions again
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 \
+		--no-emit-index-url --no-header --no-annotate --upgrade --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) out

@@ -1,0 +1,151 @@
+"""Make a bundle from published checkpoints: local folders and files, or a hub at pinned revisions.
+
+    python scripts/make_bundle.py local OUT --text-to-image DIR --inpainting DIR --sam FILE.pth --sam-type vit_b
+    python scripts/make_bundle.py hub OUT
+
+Diffusion models are written in half precision as safetensors. A SAM `.pth` is a pickle: it is opened weights-only, once,
+here, and never by the server. The hub's addresses, revisions and checksums are arguments with defaults below, since
+addresses move.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Final
+
+import torch
+import typer
+from diffusers import StableDiffusionInpaintPipeline, StableDiffusionPipeline
+from safetensors.torch import save_file
+
+from inpaint_server.errors import BundleError
+from inpaint_server.models.bundle import INPAINTING, SEGMENTER, TEXT_TO_IMAGE, write_manifest
+from inpaint_server.models.sam import SamConfig, build_sam
+
+app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
+
+NATIVE_SIZE: Final = 512
+LICENCE: Final = "CreativeML Open RAIL-M (Stable Diffusion), Apache-2.0 (Segment Anything)"
+TEXT_TO_IMAGE_REPO: Final = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+INPAINTING_REPO: Final = "stable-diffusion-v1-5/stable-diffusion-inpainting"
+SAM_REPO: Final = "ybelkada/segment-anything"
+SAM_FILES: Final = {
+    "vit_b": "checkpoints/sam_vit_b_01ec64.pth",
+    "vit_l": "checkpoints/sam_vit_l_0b3195.pth",
+    "vit_h": "checkpoints/sam_vit_h_4b8939.pth",
+}
+_DIFFUSERS_FILES: Final = ("*.json", "*.txt", "*.safetensors")
+
+
+@app.command()
+def local(
+    out: Path,
+    *,
+    text_to_image: Annotated[Path, typer.Option(help="A Stable Diffusion folder as diffusers saves it.")],
+    inpainting: Annotated[Path, typer.Option(help="A Stable Diffusion Inpainting folder as diffusers saves it.")],
+    sam: Annotated[Path, typer.Option(help="A Segment Anything checkpoint (.pth).")],
+    sam_type: Annotated[str, typer.Option(help="vit_b, vit_l or vit_h.")] = "vit_b",
+    name: str = "stable-diffusion-1.5",
+    version: str = "1",
+    licence: str = LICENCE,
+    native_size: int = NATIVE_SIZE,
+    guidance_scale: float = 7.5,
+) -> None:
+    """Make a bundle from checkpoints on this machine."""
+    if out.exists():
+        raise BundleError(f"{out} exists: remove it or choose another folder.")
+    convert_diffusers(StableDiffusionPipeline, text_to_image, out / TEXT_TO_IMAGE)
+    convert_diffusers(StableDiffusionInpaintPipeline, inpainting, out / INPAINTING)
+    convert_sam(sam, sam_type, out / SEGMENTER)
+    manifest = write_manifest(
+        out,
+        name=name,
+        version=version,
+        licence=licence,
+        native_size=native_size,
+        guidance_scale=guidance_scale,
+    )
+    total = sum(entry.bytes for entry in manifest.files.values())
+    typer.echo(f"{out}: {len(manifest.files)} files, {total / 1e9:.2f} GB")
+
+
+@app.command()
+def hub(
+    out: Path,
+    *,
+    revision: Annotated[str, typer.Option(help="Commit of the text-to-image repository.")],
+    inpainting_revision: Annotated[str, typer.Option(help="Commit of the inpainting repository.")],
+    sam_revision: Annotated[str, typer.Option(help="Commit of the Segment Anything repository.")],
+    sam_sha256: Annotated[str, typer.Option(help="SHA-256 of the Segment Anything checkpoint.")],
+    sam_type: str = "vit_b",
+    text_to_image_repo: str = TEXT_TO_IMAGE_REPO,
+    inpainting_repo: str = INPAINTING_REPO,
+    sam_repo: str = SAM_REPO,
+) -> None:
+    """Download checkpoints at pinned revisions, check them, and make a bundle (needs a network)."""
+    from huggingface_hub import hf_hub_download, snapshot_download
+
+    folders = [
+        Path(snapshot_download(repo, revision=commit, allow_patterns=list(_DIFFUSERS_FILES)))
+        for repo, commit in ((text_to_image_repo, revision), (inpainting_repo, inpainting_revision))
+    ]
+    checkpoint = Path(hf_hub_download(sam_repo, SAM_FILES[sam_type], revision=sam_revision))
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    if digest != sam_sha256:
+        raise BundleError(f"{checkpoint} has SHA-256 {digest} and not {sam_sha256}: do not use it.")
+    local(
+        out,
+        text_to_image=folders[0],
+        inpainting=folders[1],
+        sam=checkpoint,
+        sam_type=sam_type,
+        version=f"{revision[:8]}-{inpainting_revision[:8]}",
+    )
+
+
+def convert_diffusers(
+    kind: type[StableDiffusionPipeline | StableDiffusionInpaintPipeline], source: Path, target: Path
+) -> None:
+    """Load a diffusers folder (safetensors only) and save it in half precision, without its safety checker."""
+    pipeline = kind.from_pretrained(
+        source,
+        dtype=torch.float16,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+        use_safetensors=True,
+        local_files_only=True,
+    )
+    pipeline.save_pretrained(target, safe_serialization=True)
+
+
+def convert_sam(source: Path, kind: str, target: Path) -> None:
+    """Open a SAM checkpoint weights-only and save it as safetensors beside its `config.json`.
+
+    Raises:
+        BundleError: the checkpoint is of another type.
+    """
+    words = {"type": kind}
+    weights = torch.load(source, map_location="cpu", weights_only=True)  # noqa: TID251 - the one place, weights-only
+    try:
+        build_sam(SamConfig.from_mapping(words)).load_state_dict(weights)
+    except (RuntimeError, ValueError) as error:
+        raise BundleError(f"{source} is no {kind} checkpoint: give its type with --sam-type ({error}).") from error
+    target.mkdir(parents=True)
+    save_file({name: weight.contiguous() for name, weight in weights.items()}, target / "model.safetensors")
+    (target / "config.json").write_text(json.dumps(words, indent=2) + "\n")
+
+
+def main() -> None:
+    """Run the command line; our errors become one sentence and exit code 1, and no half-made bundle stays."""
+    try:
+        app()
+    except BundleError as error:
+        typer.secho(error.message, fg="red", err=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""The command line. Everything heavy is imported by the command that needs it, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from inpaint_server import __version__
+from inpaint_server.errors import InpaintServerError
+
+app = typer.Typer(
+    name="inpaint-server",
+    help="Product photo and a few words in, adverts out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+models = typer.Typer(help="Look at bundles of weights.", no_args_is_help=True)
+app.add_typer(models, name="models")
+
+BundleOption = Annotated[str | None, typer.Option(help="`demo`, or a folder of weights; default: INPAINT_BUNDLE.")]
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    *, version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False
+) -> None:
+    """Product photo and a few words in, adverts out."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    *,
+    bundle: BundleOption = None,
+    port: Annotated[int | None, typer.Option(help="TCP port; default: SAGEMAKER_BIND_TO_PORT, else 8080.")] = None,
+    direct: Annotated[bool, typer.Option("--direct", help="The engine's own app on the port, without Java.")] = False,
+) -> None:
+    """Serve POST /invocations and GET /ping until SIGTERM."""
+    from inpaint_server.settings import read
+
+    settings = read(bundle=bundle, port=port)
+    if direct:
+        from inpaint_server.serving import app as engine_app
+
+        raise typer.Exit(engine_app.run(settings))
+    from inpaint_server.serving import supervisor
+
+    raise typer.Exit(supervisor.run(settings))
+
+
+@app.command()
+def generate(  # noqa: PLR0913 - one parameter for each option a user types
+    photo: Annotated[Path, typer.Argument(help="The product photo: PNG, JPEG or WebP.", exists=True, dir_okay=False)],
+    *,
+    background: Annotated[str, typer.Option(help="The scene behind the product.")],
+    foreground: Annotated[str, typer.Option(help="What the product stands on.")],
+    negative: Annotated[str, typer.Option(help="What should not be seen.")] = "",
+    number: Annotated[int, typer.Option("-n", "--number", min=1, max=8, help="Variations.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
+    mask: Annotated[Path | None, typer.Option(help="White = product; skips segmentation.", exists=True)] = None,
+    point: Annotated[list[str] | None, typer.Option(help="x,y,label in the photo's pixels; may be repeated.")] = None,
+    width: Annotated[int | None, typer.Option(help="Canvas width, a multiple of 8.")] = None,
+    height: Annotated[int | None, typer.Option(help="Canvas height, a multiple of 8.")] = None,
+    placement: Annotated[str | None, typer.Option(help="random, centre or original.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same picture.")] = None,
+    profile: Annotated[str | None, typer.Option(help="quality, fast or seed.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Scheduler steps of every pass.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="A server's URL or a SageMaker endpoint's name.")] = None,
+    bundle: BundleOption = None,
+) -> None:
+    """Make adverts from one photo: each picture, and a contact sheet of every stage."""
+    from inpaint_server.serving import generate as work
+
+    given: dict[str, Any] = {
+        "background_prompt": background,
+        "foreground_prompt": foreground,
+        "negative_prompt": negative,
+        "num_images": number,
+        "points": [_numbers(text) for text in point] if point else None,
+        "width": width,
+        "height": height,
+        "placement": placement,
+        "seed": seed,
+        "profile": profile,
+        "steps": steps,
+    }
+    request = work.request_object(photo, mask, given)
+    answer = work.ask(request, endpoint=endpoint, bundle=bundle)
+    for path in work.save(answer, photo, out):
+        typer.echo(path)
+
+
+@models.command()
+def verify(folder: Annotated[Path, typer.Argument(help="The bundle's folder.", exists=True, file_okay=False)]) -> None:
+    """Check every file of a bundle against its manifest: checksums, sizes, what is missing."""
+    from inpaint_server.models import bundle
+
+    problems = bundle.verify(folder)
+    for problem in problems:
+        typer.echo(f"{problem}.")
+    if problems:
+        raise typer.Exit(1)
+    manifest = bundle.open_bundle(folder).manifest
+    total = sum(entry.bytes for entry in manifest.files.values())
+    typer.echo(f"{manifest.name} {manifest.version} is whole: {len(manifest.files)} files, {total / 1e6:,.1f} MB.")
+
+
+@app.command()
+def schema(
+    *, openapi: Annotated[bool, typer.Option("--openapi", help="The whole OpenAPI document instead.")] = False
+) -> None:
+    """Print the request's JSON Schema."""
+    import json
+
+    from inpaint_server import openapi as document
+    from inpaint_server.schema import InvocationRequest
+
+    told = document.build() if openapi else InvocationRequest.model_json_schema()
+    typer.echo(json.dumps(told, indent=2))
+
+
+@app.command()
+def doctor(*, bundle: BundleOption = None) -> None:
+    """Say what device, precision, attention, Java and bundle are here, what is wrong, and what to do about it."""
+    from inpaint_server.serving.doctor import examine
+    from inpaint_server.settings import read
+
+    wrong = 0
+    for finding in examine(read(bundle=bundle)):
+        wrong += bool(finding.remedy)
+        typer.secho(
+            f"{'!!' if finding.remedy else 'ok'}  {finding.subject}: {finding.found}", bold=bool(finding.remedy)
+        )
+        if finding.remedy:
+            typer.echo(f"      {finding.remedy}")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"write a point as x,y,label and not as '{text}'") from None
+
+
+def main() -> None:
+    """Run the command line; our errors become one sentence and exit code 1."""
+    try:
+        app()
+    except InpaintServerError as error:
+        typer.secho(error.message, fg="red", err=True)
+        raise SystemExit(1) from None

@@ -1,0 +1,1 @@
+"""The one owner of the device: queue, micro-batches, deadlines, cancellation."""

@@ -1,0 +1,156 @@
+"""Requests in, answers out: admission, one story per picture, and the device loop they share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic
+
+import structlog
+
+from inpaint_server.engine.device_loop import DeviceLoop, PassWork, SegmentWork
+from inpaint_server.engine.job import Job
+from inpaint_server.engine.ports import D, Painter
+from inpaint_server.errors import Draining, InpaintServerError, Internal, Overloaded
+from inpaint_server.imaging.mask import find_product
+from inpaint_server.pipeline import compose
+from inpaint_server.types import (
+    AdvertRequest,
+    Inpaint,
+    OnProgress,
+    Pass,
+    Pixels,
+    Point,
+    ProductMask,
+    Progress,
+    Segment,
+)
+
+log = structlog.get_logger(__name__)
+RETRY_AFTER_S = 5
+
+
+class Engine(Generic[D]):
+    """Owns the device for as long as the process lives.
+
+    Args:
+        painter: The models.
+        queue: Requests that may wait for their first part to start.
+        max_batch: Pictures that share one model evaluation, and that are under way at a time.
+    """
+
+    def __init__(self, painter: Painter[D], *, queue: int, max_batch: int) -> None:
+        self._device = DeviceLoop(painter, max_batch=max_batch)
+        self._pool = ThreadPoolExecutor(max_workers=max_batch + 1, thread_name_prefix="story")
+        self._queue = queue
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._draining = False
+        self._device.start()
+
+    def submit(self, request: AdvertRequest, *, deadline_s: float, on_progress: OnProgress = lambda _: None) -> Job:
+        """Admit a request; its `answer` is a future.
+
+        Raises:
+            Overloaded: as many requests wait as may.
+            Draining: the engine is stopping.
+        """
+        pictures = 0 if request.task == "mask" else len(request.seeds)
+        job = Job(
+            request=request,
+            deadline=time.monotonic() + deadline_s,
+            on_progress=on_progress,
+            parts=pictures + (request.photo is not None),
+        )
+        with self._lock:
+            if self._draining:
+                raise Draining("The server is stopping: send the request again soon.", retry_after=RETRY_AFTER_S)
+            if self._waiting >= self._queue:
+                raise Overloaded(
+                    f"{self._queue} requests are waiting already: send this one again later.",
+                    retry_after=RETRY_AFTER_S,
+                )
+            self._waiting += 1
+            # The product goes into the pool before the stories that wait for it, so the pool cannot lock itself up.
+            if request.photo is not None:
+                self._pool.submit(self._run, job, lambda: self._find_product(job))
+            for index in range(pictures):
+                self._pool.submit(self._run, job, lambda index=index: self._tell(job, index))
+        return job
+
+    def drain(self) -> None:
+        """Take no new work, finish what was admitted, and stop."""
+        with self._lock:
+            self._draining = True
+        self._pool.shutdown(wait=True)
+        self._device.stop()
+
+    def _run(self, job: Job, part: Callable[[], None]) -> None:
+        """One part of a job; whatever it raises ends the whole job."""
+        try:
+            self._leave_the_line(job)
+            part()
+        except InpaintServerError as error:
+            job.end(error)
+        except Exception:
+            log.exception("part_failed")
+            job.end(Internal("The server failed while composing; look for the request id in its log."))
+        finally:
+            job.part_ended()
+
+    def _leave_the_line(self, job: Job) -> None:
+        with self._lock:
+            if job.started is None:
+                job.started = time.monotonic()
+                self._waiting -= 1
+
+    def _find_product(self, job: Job) -> None:
+        photo = job.request.photo
+        assert photo is not None, "a part that finds the product is only made where there is a photo"
+        try:
+            job.stop()
+            mask = job.request.mask if job.request.mask is not None else self._segment(job, photo)
+            job.product.set_result(find_product(photo, mask))
+        except Exception as error:
+            job.product.set_exception(error)
+            raise
+
+    def _segment(self, job: Job, photo: Pixels) -> ProductMask:
+        request = job.request
+        height, width = photo.shape[:2]
+        centre = () if request.box else (Point(x=(width - 1) / 2, y=(height - 1) / 2, label=1),)
+        work = SegmentWork(ask=Segment(photo=photo, points=request.points or centre, box=request.box), stop=job.stop)
+        self._device.submit(work)
+        found = work.future.result()
+        job.spent("segment", found.milliseconds)
+        job.candidates = found.candidates
+        return found.candidates.best
+
+    def _tell(self, job: Job, index: int) -> None:
+        """Drive one picture's story, sending each pass it asks for to the device."""
+        job.stop()
+        story = compose(job.request, job.request.seeds[index], job.product.result)
+        pixels: Pixels | None = None
+        number = 0
+        while True:
+            begun = time.perf_counter()
+            try:
+                ask = next(story) if pixels is None else story.send(pixels)
+            except StopIteration as end:
+                job.adverts[index] = end.value
+                job.spent("composite", (time.perf_counter() - begun) * 1000)
+                return
+            number += isinstance(ask, Inpaint)
+            pixels = self._paint(job, ask, index, f"pass {number}" if number else "background")
+
+    def _paint(self, job: Job, ask: Pass, index: int, stage: str) -> Pixels:
+        def on_step(step: int, steps: int) -> None:
+            job.on_progress(Progress(picture=index, stage=stage, step=step, steps=steps))
+
+        work: PassWork[D] = PassWork(ask=ask, stop=job.stop, on_step=on_step)
+        self._device.submit(work)
+        painted = work.future.result()
+        job.spent(stage, painted.milliseconds)
+        return painted.pixels

@@ -1,0 +1,1 @@
+"""Pictures as NumPy arrays: decoding, masks, placement, regions and compositing, without torch."""

@@ -1,0 +1,219 @@
+"""Bytes to pixels and back: three formats in, three out, every limit checked before a pixel is decoded."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from inpaint_server.errors import InvalidRequest, TooLarge
+from inpaint_server.types import OutputFormat, Pixels, ProductMask, Size, UInt8Array, frozen_array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Pillow's own bomb check warns at a size of its own choosing. Every picture of this package is opened in `_open`
+# below, which holds the caller's limit instead.
+Image.MAX_IMAGE_PIXELS = None
+
+_FORMATS = ("PNG", "JPEG", "WEBP")
+_SHORTEST_SIDE = 8
+_SET = 128
+_RATIO_TOLERANCE = 0.02
+_ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+
+
+def decode_photo(data: bytes, *, max_pixels: int, field: str = "image") -> tuple[Pixels, ProductMask | None]:
+    """Decode a product photo, upright and in sRGB.
+
+    Of an animation the first picture counts. A transparent picture's colours are kept as they are stored, also where
+    they cannot be seen, and its alpha channel becomes the mask if it leaves anything out.
+
+    Args:
+        data: A PNG, JPEG or WebP file.
+        max_pixels: The largest width x height that is decoded.
+        field: The request's field to name in an error.
+
+    Returns:
+        H x W x 3 uint8 RGB, and H x W uint8 (255 = product) or None.
+
+    Raises:
+        InvalidRequest: Not one of the formats, damaged, smaller than 8 x 8 or wholly transparent.
+        TooLarge: More than `max_pixels`.
+    """
+    colours, alpha = _colours_and_alpha(_open(data, max_pixels, field))
+    photo = Pixels(frozen_array(colours))
+    if alpha is None or int(alpha.min()) >= _SET:
+        return photo, None
+    if int(alpha.max()) < _SET:
+        raise InvalidRequest(
+            f"`{field}` is transparent everywhere: make the product opaque, or leave the alpha channel out.",
+            field=field,
+        )
+    return photo, ProductMask(frozen_array(alpha))
+
+
+def decode_mask(data: bytes, *, size: Size, max_pixels: int, field: str = "mask") -> ProductMask:
+    """Decode the product's mask and bring it to the photo's size.
+
+    White is product; of a coloured picture the brightest channel counts, and a transparent one is read as if it were
+    laid on black.
+
+    Args:
+        data: A PNG, JPEG or WebP file with the photo's aspect ratio (within 2%).
+        size: The photo's size.
+        max_pixels: The largest width x height that is decoded.
+        field: The request's field to name in an error.
+
+    Returns:
+        H x W uint8 of the photo's size, 255 = product, soft edges kept.
+
+    Raises:
+        InvalidRequest: Undecodable, of another shape than the photo, or nothing in it is white.
+        TooLarge: More than `max_pixels`.
+    """
+    colours, alpha = _colours_and_alpha(_open(data, max_pixels, field))
+    mask: UInt8Array = colours.max(axis=2)
+    if alpha is not None:
+        mask = ((mask.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
+    return fit_mask(mask, size, field=field)
+
+
+def fit_mask(mask: UInt8Array, size: Size, *, field: str = "mask") -> ProductMask:
+    """Bring a mask to the photo's size.
+
+    Args:
+        mask: H x W uint8, 255 = product, of the photo's aspect ratio (within 2%).
+        size: The photo's size.
+        field: The request's field to name in an error.
+
+    Returns:
+        H x W uint8 of the photo's size, 255 = product, soft edges kept.
+
+    Raises:
+        InvalidRequest: The mask has another shape than the photo, or nothing in it is white.
+    """
+    height, width = mask.shape
+    if (height, width) != (size.height, size.width):
+        if abs(width * size.height / (height * size.width) - 1) > _RATIO_TOLERANCE:
+            raise InvalidRequest(
+                f"`{field}` is {width} x {height} pixels and the photo {size.width} x {size.height}: "
+                "send a mask of the photo's size, or at least of its aspect ratio.",
+                field=field,
+            )
+        # Bicubic, not Lanczos: its only lobe undershoots and is clipped, so no ripples appear around the product.
+        mask = np.asarray(Image.fromarray(mask).resize((size.width, size.height), Image.Resampling.BICUBIC))
+    if int(mask.max()) < _SET:
+        raise InvalidRequest(f"`{field}` holds no product: paint the product white on black.", field=field)
+    return ProductMask(frozen_array(mask))
+
+
+def encode(pixels: UInt8Array, format: OutputFormat) -> bytes:  # noqa: A002 (the wire's word)
+    """Encode a picture; the same pixels give the same bytes.
+
+    Args:
+        pixels: H x W x 3 uint8 RGB, or H x W uint8 grey.
+        format: PNG (lossless), JPEG (quality 92, full colour resolution) or WebP (quality 90).
+    """
+    image = Image.fromarray(pixels)
+    file = io.BytesIO()
+    if format == "png":
+        image.save(file, "PNG", compress_level=4)
+    elif format == "jpeg":
+        image.save(file, "JPEG", quality=92, subsampling=0)
+    else:
+        image.save(file, "WEBP", quality=90, method=4)
+    return file.getvalue()
+
+
+def _open(data: bytes, max_pixels: int, field: str) -> Image.Image:
+    """Open a file, check its declared size, and only then decode it; orientation is applied."""
+    if not data:
+        raise InvalidRequest(f"`{field}` is empty: send a PNG, JPEG or WebP file.", field=field)
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a parser raises on a stranger's bytes is about those bytes
+        raise InvalidRequest(
+            f"`{field}` cannot be read as a picture: send a whole PNG, JPEG or WebP file.", field=field
+        ) from error
+    width, height = image.size
+    if width * height > max_pixels:
+        raise TooLarge(
+            f"`{field}` is {width} x {height} pixels and the limit is {max_pixels / 1e6:g} megapixels: "
+            "send a smaller picture.",
+            field=field,
+        )
+    if min(width, height) < _SHORTEST_SIDE:
+        raise InvalidRequest(
+            f"`{field}` is {width} x {height} pixels: send a picture of at least {_SHORTEST_SIDE} x {_SHORTEST_SIDE}.",
+            field=field,
+        )
+    try:
+        image.load()
+    except MemoryError:
+        raise
+    except Exception as error:  # as above
+        raise InvalidRequest(
+            f"`{field}` is damaged or cut short: send the whole PNG, JPEG or WebP file again.", field=field
+        ) from error
+    return _upright(image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF orientation says; a damaged EXIF block says nothing."""
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # noqa: BLE001 (a damaged block must not cost the picture)
+        turn = None
+    if turn is None:
+        return image
+    upright = image.transpose(turn)
+    upright.info = image.info
+    return upright
+
+
+def _colours_and_alpha(image: Image.Image) -> tuple[UInt8Array, UInt8Array | None]:
+    """Return H x W x 3 sRGB and H x W alpha (None: the picture has none) of any mode Pillow decodes."""
+    if image.mode in _SIXTEEN_BIT:
+        values: NDArray[np.float32] = np.asarray(image, dtype=np.float32)
+        grey = np.rint(np.clip(values, 0, 65535) / 257).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2), None
+    alpha = None
+    if image.has_transparency_data:
+        profile: object = image.info.get("icc_profile")
+        image = image.convert("RGBA")
+        alpha = np.asarray(image.getchannel("A"))
+        image = Image.merge("RGB", image.split()[:3])
+    else:
+        profile = image.info.get("icc_profile")
+        if image.mode not in {"RGB", "L", "CMYK"}:
+            image = image.convert("RGB")
+    return np.asarray(_to_srgb(image, profile)), alpha
+
+
+def _to_srgb(image: Image.Image, profile: object) -> Image.Image:
+    """Convert RGB, L or CMYK to sRGB by its colour profile where that can be done, else by the plain formula."""
+    if isinstance(profile, bytes) and profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if not ImageCms.getProfileDescription(source).startswith("sRGB"):
+                target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+                converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+                return image.convert("RGB") if converted is None else converted
+        except Exception:  # noqa: BLE001 (a damaged or foreign profile must not cost the picture)
+            return image.convert("RGB")
+    return image.convert("RGB")

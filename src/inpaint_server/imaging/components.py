@@ -1,0 +1,81 @@
+"""Connected components of a mask, by its rows' runs: linear in the picture, without a loop over pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Runs:
+    """Horizontal runs of set pixels, in reading order, and which component each belongs to.
+
+    Attributes:
+        rows: Row of each run.
+        starts: First column.
+        stops: Column after the last.
+        labels: Component of each run; equal labels are connected.
+    """
+
+    rows: Ints
+    starts: Ints
+    stops: Ints
+    labels: Ints
+
+    @property
+    def areas(self) -> Ints:
+        """Pixels of the component that each run belongs to."""
+        lengths = self.stops - self.starts
+        return np.bincount(self.labels, weights=lengths, minlength=len(self.labels)).astype(np.intp)[self.labels]
+
+    def touching(self, at: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """For each run, whether any run of its component is marked in `at`."""
+        return np.isin(self.labels, self.labels[at])
+
+
+def find_runs(inside: NDArray[np.bool_], *, diagonal: bool) -> Runs:
+    """The runs of an H x W boolean array and their components; `diagonal` also joins pixels that share a corner."""
+    edges = np.diff(np.pad(inside, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, starts = np.nonzero(edges == 1)
+    stops = np.nonzero(edges == -1)[1]
+    above, below = _neighbours(rows, starts, stops, stride=inside.shape[1] + 2, reach=int(diagonal))
+    return Runs(rows=rows, starts=starts, stops=stops, labels=_connect(len(rows), above, below))
+
+
+def paint_runs(runs: Runs, keep: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """An H x W boolean array of the kept runs."""
+    edges: NDArray[Any] = np.zeros((shape[0], shape[1] + 1), np.int8)
+    edges[runs.rows[keep], runs.starts[keep]] = 1
+    edges[runs.rows[keep], runs.stops[keep]] -= 1
+    return np.cumsum(edges[:, :-1], axis=1, dtype=np.int8).astype(bool)
+
+
+def _neighbours(rows: Ints, starts: Ints, stops: Ints, *, stride: int, reach: int) -> tuple[Ints, Ints]:
+    """Index pairs of runs that touch across two rows."""
+    first_key, last_key = rows * stride + starts, rows * stride + stops
+    next_row = (rows + 1) * stride
+    low = np.searchsorted(last_key, next_row + starts - reach, side="right")
+    high = np.searchsorted(first_key, next_row + stops + reach, side="left")
+    counts = np.maximum(high - low, 0)
+    above = np.repeat(np.arange(len(rows)), counts)
+    within = np.arange(len(above)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return above, np.repeat(low, counts) + within
+
+
+def _connect(count: int, first: Ints, second: Ints) -> Ints:
+    """Labels of a graph's components: roots are hooked to smaller ones and paths halved until nothing changes."""
+    labels = np.arange(count)
+    while True:
+        smaller = np.minimum(labels[first], labels[second])
+        hooked = labels.copy()
+        np.minimum.at(hooked, labels[first], smaller)
+        np.minimum.at(hooked, labels[second], smaller)
+        hooked = hooked[hooked]
+        if np.array_equal(hooked, labels):
+            return labels
+        labels = hooked

@@ -1,0 +1,58 @@
+"""The split line, and which part of the canvas each pass repaints."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inpaint_server.imaging.mask import THRESHOLD, repaint_all_but
+from inpaint_server.types import PaintMask, PlacedProduct, ProductMask, Region, UInt8Array, frozen_array
+
+LATENT_CELL: Final = 8
+"""Pixels a cell of the latents stands for; masks meet with this overlap, since they are shrunk by it unblurred."""
+
+_HIGHEST: Final = 1 / 3
+"""The split line lies at most this fraction of the product's height above its centroid."""
+
+
+def split_line(placed: PlacedProduct, rng: np.random.Generator) -> float:
+    """A line through the product, fraction of the canvas's height: what it stands on below, what is behind it above.
+
+    The centroid of the whole mask, moved up by a random part of up to a third of the product's height.
+    """
+    rows = (placed.mask >= THRESHOLD).sum(axis=1, dtype=np.float64)
+    centroid = placed.box.top + (np.arange(len(rows)) @ rows) / max(rows.sum(), 1.0)
+    lift = rng.uniform(0, _HIGHEST) * placed.box.size.height
+    return float(max(centroid - lift, 0.0) / placed.canvas.height)
+
+
+def paint_mask(region: Region, placed: PlacedProduct, split: float, *, overlap: int = LATENT_CELL) -> PaintMask:
+    """What a pass repaints: its region of the canvas without the product.
+
+    Args:
+        region: `lower` from the split line down; `upper` above it, and `overlap` pixels past it; `around` everything;
+            or rows [y0, y1) as fractions of the height.
+        placed: The product on its canvas.
+        split: The split line, fraction of the height.
+        overlap: Pixels that `upper` reaches into `lower`.
+    """
+    height = placed.canvas.height
+    line = round(split * height)
+    spans: dict[Region, tuple[int, int]] = {
+        "lower": (line, height),
+        "upper": (0, line + overlap),
+        "around": (0, height),
+    }
+    top, bottom = (round(region[0] * height), round(region[1] * height)) if isinstance(region, tuple) else spans[region]
+    rows: NDArray[np.bool_] = np.zeros((height, placed.canvas.width), np.bool_)
+    rows[top:bottom] = True
+    return repaint_all_but(mask_on_canvas(placed), rows)
+
+
+def mask_on_canvas(placed: PlacedProduct) -> ProductMask:
+    """The placed product's mask at the canvas's size."""
+    mask: UInt8Array = np.zeros((placed.canvas.height, placed.canvas.width), np.uint8)
+    mask[placed.box.slices] = placed.mask
+    return ProductMask(frozen_array(mask))

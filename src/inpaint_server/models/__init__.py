@@ -1,0 +1,1 @@
+"""The models and the device that runs them: the only package that imports torch."""

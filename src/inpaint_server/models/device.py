@@ -1,0 +1,100 @@
+"""Where the models run and in which precision; the device's own failures as ours."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from inpaint_server.errors import OutOfMemory, SettingsError
+
+DeviceName = Literal["auto", "cuda", "cpu"]
+PrecisionName = Literal["auto", "float16", "bfloat16", "float32"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A torch device and the precision of the weights on it."""
+
+    torch_device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def name(self) -> str:
+        """`cpu`, or the accelerator's own name."""
+        if self.torch_device.type == "cuda":
+            return torch.cuda.get_device_name(self.torch_device)
+        return self.torch_device.type
+
+    @property
+    def dtype_name(self) -> str:
+        """`float16`, `bfloat16` or `float32`."""
+        return str(self.dtype).removeprefix("torch.")
+
+
+def choose(device: DeviceName, precision: PrecisionName) -> Device:
+    """The device asked for; `auto`: CUDA where there is one, float16 on it, float32 on the CPU.
+
+    Raises:
+        SettingsError: CUDA was asked for and is not there.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(
+            "No CUDA device is visible: start the container with --gpus all, or set INPAINT_DEVICE=cpu.",
+            field="INPAINT_DEVICE",
+        )
+    kind = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    usual = "float16" if kind == "cuda" else "float32"
+    dtype: torch.dtype = getattr(torch, usual if precision == "auto" else precision)
+    return Device(torch_device=torch.device(kind), dtype=dtype)
+
+
+def enable_attention(unets: list[UNet2DConditionModel], device: Device) -> str:
+    """Turn the fastest attention on that runs here and return its name: `xformers` or `sdpa`.
+
+    xformers refuses CPU tensors (ValueError) and may not be installed (ModuleNotFoundError); PyTorch's own
+    scaled-dot-product attention is diffusers' default and needs no switch.
+    """
+    if device.torch_device.type != "cuda":
+        return "sdpa"
+    try:
+        for unet in unets:
+            unet.enable_xformers_memory_efficient_attention()
+    except (ModuleNotFoundError, ValueError, NotImplementedError):
+        for unet in unets:
+            unet.set_default_attn_processor()
+        return "sdpa"
+    return "xformers"
+
+
+@contextmanager
+def memory_errors_as_ours() -> Generator[None]:
+    """Turn an allocator's failure into `OutOfMemory`, with the memory it held given back.
+
+    Raises:
+        OutOfMemory: the device (or the host) could not hold what was asked for.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        _give_back()
+        raise OutOfMemory(_ADVICE) from None
+    except RuntimeError as error:
+        if "not enough memory" not in str(error):
+            raise
+        _give_back()
+        raise OutOfMemory(_ADVICE) from None
+
+
+_ADVICE = "The device's memory does not hold a picture of this size: make `width` and `height` smaller."
+
+
+def _give_back() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,86 @@
+"""The bundle on the device: everything the engine can ask to be painted, behind one door."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from inpaint_server.errors import BundleError
+from inpaint_server.models.bundle import INPAINTING, SEGMENTER, TEXT_TO_IMAGE, Bundle
+from inpaint_server.models.device import Device, enable_attention
+from inpaint_server.models.diffusion import Checkpoint, Denoising, Diffusion
+from inpaint_server.models.segmenter import Segmenter
+from inpaint_server.types import Candidates, ModelCard, Pass, Pixels, Segment
+
+
+class Painter:
+    """Segment Anything, Stable Diffusion and Stable Diffusion Inpainting, loaded together on one device.
+
+    Not for concurrent calls: one thread owns it.
+    """
+
+    def __init__(self, bundle: Bundle, device: Device) -> None:
+        try:
+            self.text_to_image = _load_checkpoint(bundle, TEXT_TO_IMAGE, device)
+            self.inpainting = _load_checkpoint(bundle, INPAINTING, device, beside=self.text_to_image)
+            self._segmenter = Segmenter(bundle.folder / SEGMENTER, device)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise BundleError(f"The bundle in {bundle.folder} does not load: {error}.") from error
+        attention = enable_attention([self.text_to_image.unet, self.inpainting.unet], device)
+        self._diffusion = Diffusion(self.text_to_image, self.inpainting, device)
+        self.card = ModelCard(bundle=bundle.label, device=device.name, dtype=device.dtype_name, attention=attention)
+
+    def segment(self, ask: Segment) -> Candidates:
+        """Three candidate masks; see `Segmenter.segment`."""
+        return self._segmenter.segment(ask)
+
+    def begin(self, ask: Pass) -> Denoising:
+        """Prepare a pass; see `Diffusion.begin`."""
+        return self._diffusion.begin(ask)
+
+    def advance(self, batch: list[Denoising]) -> None:
+        """One step of every pass of the batch; see `Diffusion.advance`."""
+        self._diffusion.advance(batch)
+
+    def finish(self, denoising: Denoising) -> Pixels:
+        """Decode a pass; see `Diffusion.finish`."""
+        return self._diffusion.finish(denoising)
+
+
+def _load_checkpoint(bundle: Bundle, name: str, device: Device, beside: Checkpoint | None = None) -> Checkpoint:
+    """Load one checkpoint; VAE and text encoder are taken from the other where their weights are the same."""
+    folder = bundle.folder / name
+    shared_vae = beside is not None and bundle.shares("vae")
+    shared_text = beside is not None and bundle.shares("text_encoder")
+    return Checkpoint(
+        unet=_load(UNet2DConditionModel, folder / "unet", device),
+        vae=beside.vae if beside and shared_vae else _load(_vae_class(folder / "vae"), folder / "vae", device),
+        text_encoder=(
+            beside.text_encoder if beside and shared_text else _load(CLIPTextModel, folder / "text_encoder", device)
+        ),
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+        noise_schedule=json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
+    )
+
+
+def _load(kind: Any, folder: Path, device: Device) -> Any:
+    """One model in evaluation mode on the device, channels last (convolutions are faster so)."""
+    model = kind.from_pretrained(folder, dtype=device.dtype, use_safetensors=True, local_files_only=True)
+    model = model.to(device.torch_device).requires_grad_(False).eval()
+    if kind is not CLIPTextModel:
+        model = model.to(memory_format=torch.channels_last)
+    return model
+
+
+def _vae_class(folder: Path) -> type[AutoencoderKL | AutoencoderTiny]:
+    """The autoencoder the folder says it holds: Stable Diffusion's own, or its small replacement."""
+    name = json.loads((folder / "config.json").read_text()).get("_class_name")
+    kinds = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny)}
+    if name not in kinds:
+        raise BundleError(f"{folder} holds a {name}: use {' or '.join(kinds)}.")
+    return kinds[name]

@@ -1,0 +1,90 @@
+"""Segment Anything as one function: photo and prompts in, three candidate masks out.
+
+Kirillov et al., Segment Anything, 2023, section 3: an ambiguous prompt gets three masks and a predicted
+intersection over union for each.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from segment_anything.utils.transforms import ResizeLongestSide
+from torch import Tensor
+
+from inpaint_server.models.device import Device, memory_errors_as_ours
+from inpaint_server.models.sam import PIXEL_MEAN, PIXEL_STD, SamConfig, build_sam
+from inpaint_server.types import Box, Candidates, Pixels, Point, Segment, Size, frozen_array
+
+
+class Segmenter:
+    """Holds the model and nothing of any request."""
+
+    def __init__(self, folder: Path, device: Device) -> None:
+        self._device = device
+        with torch.device("meta"):
+            self._sam = build_sam(SamConfig.from_json(folder / "config.json"))
+        weights = load_file(folder / "model.safetensors")
+        # The prompt encoder's and mask decoder's few operations mix in coordinates; half precision would move points.
+        self._sam.load_state_dict({name: weight.float() for name, weight in weights.items()}, assign=True)
+        self._sam.pixel_mean, self._sam.pixel_std = (
+            torch.tensor(values).view(-1, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD)
+        )
+        self._sam.to(device.torch_device).requires_grad_(False).eval()
+        self._sam.image_encoder.to(device.dtype)
+        self._resize = ResizeLongestSide(self._sam.image_encoder.img_size)
+
+    @torch.inference_mode()
+    def segment(self, ask: Segment) -> Candidates:
+        """Three candidate masks of the photo's size.
+
+        Raises:
+            OutOfMemory: the photo does not fit beside the other models.
+        """
+        size = Size(height=ask.photo.shape[0], width=ask.photo.shape[1])
+        with memory_errors_as_ours():
+            embedding, resized = self._embed(ask.photo)
+            sparse, dense = self._sam.prompt_encoder(
+                points=self._points(ask.points, size), boxes=self._box(ask.box, size), masks=None
+            )
+            logits, scores = self._sam.mask_decoder(
+                image_embeddings=embedding,
+                image_pe=self._sam.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=sparse,
+                dense_prompt_embeddings=dense,
+                multimask_output=True,
+            )
+            masks = [self._at_photo_size(logits[:, k : k + 1], resized, size) for k in range(3)]
+        best, second, third = scores[0].tolist()
+        return Candidates(masks=frozen_array(np.stack(masks)), scores=(best, second, third))
+
+    def _embed(self, photo: Pixels) -> tuple[Tensor, tuple[int, int]]:
+        """The image embedding (1 x C x h x w float32) and the resized photo's height and width."""
+        small = self._resize.apply_image(photo)
+        picture = torch.as_tensor(np.array(small), device=self._device.torch_device).permute(2, 0, 1)[None].float()
+        embedding = self._sam.image_encoder(self._sam.preprocess(picture).to(self._device.dtype))
+        return embedding.float(), (small.shape[0], small.shape[1])
+
+    def _points(self, points: tuple[Point, ...], size: Size) -> tuple[Tensor, Tensor] | None:
+        if not points:
+            return None
+        coordinates = self._resize.apply_coords(np.array([(p.x, p.y) for p in points]), (size.height, size.width))
+        labels = torch.tensor([[p.label for p in points]], device=self._device.torch_device)
+        return self._tensor(coordinates)[None], labels
+
+    def _box(self, box: Box | None, size: Size) -> Tensor | None:
+        if box is None:
+            return None
+        corners = np.array([[box.left, box.top, box.right, box.bottom]])
+        return self._tensor(self._resize.apply_boxes(corners, (size.height, size.width)))
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array, dtype=torch.float32, device=self._device.torch_device)
+
+    def _at_photo_size(self, logits: Tensor, resized: tuple[int, int], size: Size) -> np.ndarray:
+        """One mask, H x W uint8, 0 or 255; one at a time, since a large photo's logits are large."""
+        full = self._sam.postprocess_masks(logits, resized, (size.height, size.width))
+        inside = full[0, 0] > self._sam.mask_threshold
+        return inside.to(torch.uint8).mul_(255).cpu().numpy()

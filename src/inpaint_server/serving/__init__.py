@@ -1,0 +1,1 @@
+"""HTTP: the wire's codec, the engine's ASGI application, the front door and their supervisor."""

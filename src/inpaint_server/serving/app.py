@@ -1,0 +1,289 @@
+"""The engine's own HTTP application, on a Unix socket behind the front door or straight on a port.
+
+Starlette gives the routes, uvicorn the process. The port opens at once and `/ping` is 503 until the models are loaded
+and warm; on SIGTERM new work is refused, running work finishes, and the process exits 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import re
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from inpaint_server import __version__, errors
+from inpaint_server.engine.job import Job
+from inpaint_server.serving import logs, outgoing
+from inpaint_server.serving.incoming import JSON_LINES, Call, Line
+from inpaint_server.serving.load import Loaded, load
+from inpaint_server.serving.outgoing import Finished, Reply
+from inpaint_server.serving.parsing import media_type
+from inpaint_server.settings import Settings, read
+from inpaint_server.types import Answer
+
+log = structlog.get_logger(__name__)
+_REQUEST_ID = re.compile(r"[\w.:-]{1,64}")
+_INFERENCE_ID = "x-amzn-sagemaker-inference-id"
+
+
+class EngineApp:
+    """The two routes, and the life of the process behind them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.state: Literal["loading", "ready", "draining", "failed"] = "loading"
+        self._running = 0
+        self._jobs: set[Job] = set()
+        self._loaded: Loaded | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.asgi = Starlette(
+            routes=[
+                Route("/ping", self._ping, methods=["GET"]),
+                Route("/invocations", self._invocations, methods=["POST"]),
+            ],
+            exception_handlers={HTTPException: _http_error},
+        )
+
+    def load(self, on_failure: Callable[[], object]) -> None:
+        """Load and warm the models on a thread of their own; the state tells how it went."""
+
+        def work() -> None:
+            try:
+                self._loaded = load(self.settings)
+            except errors.InpaintServerError as error:
+                log.error("load_failed", reason=error.message)  # noqa: TRY400 - a sentence, not a traceback
+            except Exception:
+                log.exception("load_failed")
+            if self._loaded is None:
+                self.state = "failed"
+                on_failure()
+            elif self.state == "loading":
+                self.state = "ready"
+                log.info("engine_ready", **dataclasses.asdict(self._loaded.card))
+
+        threading.Thread(target=work, name="load", daemon=True).start()
+
+    async def drain(self) -> None:
+        """Refuse new work, wait `drain_s` seconds for what runs, and end the rest between two steps."""
+        self.state = "draining"
+        try:
+            await asyncio.wait_for(self._idle.wait(), self.settings.drain_s)
+        except TimeoutError:
+            log.warning("drain_timed_out", running=self._running)
+            for job in self._jobs:
+                job.end(errors.Draining("The server stopped before the request was done: send it again."))
+            await self._idle.wait()
+
+    async def _ping(self, _: Request) -> Response:
+        body = {"status": self.state, "version": __version__}
+        status = 200 if self.state == "ready" else 503
+        return Response(outgoing.compact_json(body), status_code=status, media_type=outgoing.JSON)
+
+    async def _invocations(self, request: Request) -> Response:
+        request_id = _request_id(request)
+        begun = time.perf_counter()
+        self._running += 1
+        self._idle.clear()
+        try:
+            reply = await self._reply(request, request_id)
+        finally:
+            self._running -= 1
+            if self._running == 0:
+                self._idle.set()
+        log.info("request", request_id=request_id, status=reply.status, ms=round((time.perf_counter() - begun) * 1000))
+        return Response(
+            reply.body,
+            status_code=reply.status,
+            media_type=reply.media_type,
+            headers={**reply.headers, "X-Request-Id": request_id},
+        )
+
+    async def _reply(self, request: Request, request_id: str) -> Reply:
+        try:
+            return await self._serve(request, request_id)
+        except errors.InpaintServerError as error:
+            return outgoing.error_reply(error, request_id)
+        except ClientDisconnect:
+            return outgoing.error_reply(errors.InvalidRequest("Send the whole body."), request_id)
+        except Exception:
+            log.exception("request_failed", request_id=request_id)
+            error = errors.Internal("The server failed; look for this request_id in its log.")
+            return outgoing.error_reply(error, request_id)
+
+    async def _serve(self, request: Request, request_id: str) -> Reply:
+        loaded = self._ready()
+        headers = dict(request.headers)
+        accept = outgoing.choose_media_type(headers.get("accept", ""))
+        body = await self._body(request)
+        if media_type(headers) == JSON_LINES:
+            return await self._serve_lines(loaded, body, request_id)
+        begun = time.perf_counter()
+        call = await run_in_threadpool(loaded.reader.read, body, headers)
+        finished = await self._finish(loaded, call, request_id, (time.perf_counter() - begun) * 1000)
+        return await run_in_threadpool(outgoing.reply, finished, accept)
+
+    async def _serve_lines(self, loaded: Loaded, body: bytes, request_id: str) -> Reply:
+        """Every line is a request of its own, one after the other as the queue has room; answers keep their order."""
+        lines = await run_in_threadpool(loaded.reader.read_lines, body)
+        room = asyncio.Semaphore(self.settings.max_batch)
+
+        async def answer(line: Line) -> bytes:
+            async with room:
+                return await self._serve_line(loaded, line, request_id)
+
+        answers = await asyncio.gather(*map(answer, lines))
+        return Reply(body=b"".join(answer + b"\n" for answer in answers), media_type=JSON_LINES, headers={})
+
+    async def _serve_line(self, loaded: Loaded, line: Line, request_id: str) -> bytes:
+        try:
+            if isinstance(line, errors.InpaintServerError):
+                raise line
+            finished = await self._finish(loaded, line, request_id, 0.0)
+            return await run_in_threadpool(outgoing.json_line, finished)
+        except errors.InpaintServerError as error:
+            return outgoing.error_line(error, request_id)
+
+    def _ready(self) -> Loaded:
+        if self.state == "draining":
+            raise errors.Draining("The server is stopping: send the request again soon.", retry_after=5)
+        if self._loaded is None:
+            raise errors.Overloaded("The models are still loading: send the request again soon.", retry_after=5)
+        return self._loaded
+
+    async def _body(self, request: Request) -> bytes:
+        """The body, read to its end and kept only up to the limit: a caller still sending would not see the answer."""
+        limit = self.settings.max_body_bytes
+        body = bytearray()
+        length = 0
+        async for chunk in request.stream():
+            length += len(chunk)
+            if length <= limit:
+                body += chunk
+        if length > limit:
+            raise errors.TooLarge(
+                f"Send a smaller body: {length / 1e6:.1f} MB is over the limit of {limit / 1e6:g} MB "
+                "(INPAINT_MAX_BODY_MB)."
+            )
+        return bytes(body)
+
+    async def _finish(self, loaded: Loaded, call: Call, request_id: str, decode_ms: float) -> Finished:
+        return Finished(
+            request=call.request,
+            answer=await self._answer(loaded, call),
+            card=loaded.card,
+            request_id=request_id,
+            decode_ms=decode_ms,
+            seed_form=call.seed_form,
+        )
+
+    async def _answer(self, loaded: Loaded, call: Call) -> Answer:
+        """The engine's answer within the deadline; past it the job ends between two steps and the caller knows now."""
+        job = loaded.engine.submit(call.request, deadline_s=self.settings.deadline_s)
+        self._jobs.add(job)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(job.answer), self.settings.deadline_s)
+        except TimeoutError:
+            job.end(job.too_late())
+            raise job.too_late() from None
+        finally:
+            self._jobs.discard(job)
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its own signal handlers: ours drain before it exits."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave the signals to `_serve`."""
+        yield
+
+
+async def _serve(app: EngineApp, server: _Uvicorn, sockets: list[socket.socket] | None) -> int:
+    """Serve until a signal, a failed load or a failed server; the process's exit code."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app.load(on_failure=lambda: loop.call_soon_threadsafe(stop.set))
+    serving = asyncio.create_task(server.serve(sockets))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    failed = app.state == "failed"
+    await app.drain()
+    server.should_exit = True
+    await serving
+    return int(failed)
+
+
+def run(settings: Settings, *, unix_socket: Path | None = None) -> int:
+    """Serve on the Unix socket, or else on the settings' port, until SIGTERM; the process's exit code.
+
+    Raises:
+        SettingsError: the port is taken.
+    """
+    logs.configure(settings.log_level)
+    app = EngineApp(settings)
+    uds = None if unix_socket is None else str(unix_socket)
+    config = uvicorn.Config(app.asgi, uds=uds, log_config=None, access_log=False, lifespan="off", server_header=False)
+    sockets = [_listen(settings.port)] if unix_socket is None else None
+    return asyncio.run(_serve(app, _Uvicorn(config), sockets))
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("0.0.0.0", port))  # noqa: S104 - a container is reached from outside
+    except OSError as error:
+        raise errors.SettingsError(
+            f"Port {port} cannot be used ({error.strerror}): stop what listens there or choose another with --port."
+        ) from None
+    return listener
+
+
+def _request_id(request: Request) -> str:
+    """The caller's own id where it sent a harmless one, else a new one."""
+    given = request.headers.get("x-request-id") or request.headers.get(_INFERENCE_ID) or ""
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals, as ours."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    refused = (
+        errors.MethodNotAllowed("Use POST /invocations or GET /ping.")
+        if status == errors.MethodNotAllowed.status
+        else errors.NotFound("There is nothing here: use POST /invocations or GET /ping.")
+    )
+    reply = outgoing.error_reply(refused, _request_id(request))
+    return Response(reply.body, status_code=reply.status, media_type=reply.media_type)
+
+
+def main() -> None:
+    """`python -m inpaint_server.serving.app --uds PATH`: the engine behind a front door."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--uds", type=Path, required=True)
+    raise SystemExit(run(read(), unix_socket=parser.parse_args().uds))
+
+
+if __name__ == "__main__":
+    main()

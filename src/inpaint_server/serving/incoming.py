@@ -1,0 +1,173 @@
+"""Headers and body in, requests with everything decided out. One bad request harms no other."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from inpaint_server.errors import InpaintServerError, InvalidRequest, TooLarge, UnsupportedMediaType
+from inpaint_server.imaging.codec import decode_mask, decode_photo, fit_mask
+from inpaint_server.schema import validate
+from inpaint_server.serving.parsing import (
+    as_photo,
+    check_pixels,
+    from_base64,
+    media_type,
+    nested_array,
+    npy_array,
+    parse_form,
+    parse_object,
+)
+from inpaint_server.serving.resolve import resolve
+from inpaint_server.types import AdvertRequest, BundleDefaults, Pixels, ProductMask, Size, UInt8Array
+
+JSON: Final = "application/json"
+JSON_LINES: Final = "application/jsonlines"
+FORM: Final = "multipart/form-data"
+NPY: Final = "application/x-npy"
+PICTURES: Final = ("image/png", "image/jpeg", "image/webp")
+SUPPORTED: Final = (JSON, JSON_LINES, FORM, *PICTURES, NPY)
+
+_GIVEN: Final = "given"
+"""Stands in a field whose picture came another way than as base64, so that the schema sees it is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is refused before work is spent on it."""
+
+    max_body_bytes: int
+    max_pixels: int
+    max_canvas_pixels: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request, and whether it came in the replaced sample's own form (and gets its answer in it)."""
+
+    request: AdvertRequest
+    seed_form: bool = False
+
+
+Line = Call | InpaintServerError
+"""What one line of JSON Lines is: a call, or why it is none."""
+
+
+class Reader:
+    """Reads requests for one bundle under one set of limits."""
+
+    def __init__(self, limits: Limits, defaults: BundleDefaults) -> None:
+        self._limits = limits
+        self._defaults = defaults
+        self._readers: dict[str, Callable[[bytes, Mapping[str, str]], Call]] = {
+            JSON: self._read_json,
+            FORM: self._read_form,
+            NPY: self._read_array,
+            **dict.fromkeys(PICTURES, self._read_picture),
+        }
+
+    def read(self, body: bytes, headers: Mapping[str, str]) -> Call:
+        """Read one request; headers have lower-case names.
+
+        Raises:
+            InpaintServerError: `TooLarge`, `UnsupportedMediaType` or `InvalidRequest`.
+        """
+        self._check_size(body)
+        reader = self._readers.get(media_type(headers))
+        if reader is None:
+            raise UnsupportedMediaType(f"Set the Content-Type header to one of {', '.join(SUPPORTED)}.")
+        return reader(body, headers)
+
+    def read_lines(self, body: bytes) -> list[Line]:
+        """Read JSON Lines, one request object a line; blank lines do not count.
+
+        Raises:
+            TooLarge: the body is beyond its limit.
+            InvalidRequest: there is no line.
+        """
+        self._check_size(body)
+        lines = [self._read_line(line) for line in body.splitlines() if line.strip()]
+        if not lines:
+            raise InvalidRequest("Send at least one request object, one a line: the body is empty.")
+        return lines
+
+    def _read_line(self, line: bytes) -> Line:
+        try:
+            return self._read_json(line, {})
+        except InpaintServerError as error:
+            return error
+
+    def _read_json(self, body: bytes, _: Mapping[str, str]) -> Call:
+        fields = parse_object(body, "the body")
+        image, mask = fields.get("image"), fields.get("mask")
+        if isinstance(image, list):
+            return self._read_nested(fields, image, mask)  # pyright: ignore[reportUnknownArgumentType]
+        return self._from_files(fields, from_base64(image, "image"), from_base64(mask, "mask"))
+
+    def _read_nested(self, fields: dict[str, Any], image: list[Any], mask: Any) -> Call:
+        """The replaced sample's form: pictures as nested lists; in its mask any pixel that is not black is product."""
+        photo = as_photo(nested_array(image, "image"))
+        check_pixels(photo.shape[0] * photo.shape[1], self._limits.max_pixels)
+        given = {**fields, "image": _GIVEN}
+        if not isinstance(mask, list):
+            data = from_base64(mask, "mask")
+            return self._call(given, photo, None if data is None else self._mask(data, photo), seed_form=True)
+        product = nested_array(mask, "mask")  # pyright: ignore[reportUnknownArgumentType]
+        white: UInt8Array = np.where(product.reshape(*product.shape[:2], -1).any(axis=2), 255, 0).astype(np.uint8)
+        return self._call({**given, "mask": _GIVEN}, photo, fit_mask(white, _size(photo)), seed_form=True)
+
+    def _read_form(self, body: bytes, headers: Mapping[str, str]) -> Call:
+        fields, files = parse_form(body, headers["content-type"])
+        return self._from_files({**fields, **dict.fromkeys(files, _GIVEN)}, files.get("image"), files.get("mask"))
+
+    def _read_picture(self, body: bytes, headers: Mapping[str, str]) -> Call:
+        attributes = headers.get("x-amzn-sagemaker-custom-attributes", "").strip()
+        fields = parse_object(attributes.encode(), "X-Amzn-SageMaker-Custom-Attributes") if attributes else {}
+        return self._from_files({**fields, "image": _GIVEN}, body, from_base64(fields.get("mask"), "mask"))
+
+    def _read_array(self, body: bytes, _: Mapping[str, str]) -> Call:
+        """The replaced sample's segmentation call."""
+        photo = as_photo(npy_array(body, self._limits.max_pixels))
+        return self._call({"task": "mask", "image": _GIVEN}, photo, None, seed_form=True)
+
+    def _from_files(self, fields: dict[str, Any], image: bytes | None, mask: bytes | None) -> Call:
+        """A request whose pictures are PNG, JPEG or WebP; the schema is checked before a picture is decoded."""
+        validate(fields)
+        if image is None:
+            return self._call(fields, None, None)
+        photo, alpha = decode_photo(image, max_pixels=self._limits.max_pixels)
+        return self._call(fields, photo, alpha if mask is None else self._mask(mask, photo))
+
+    def _call(
+        self, fields: dict[str, Any], photo: Pixels | None, mask: ProductMask | None, *, seed_form: bool = False
+    ) -> Call:
+        request = resolve(validate(fields), photo, mask, self._defaults, draw_seed=lambda: secrets.randbits(32))
+        self._check_canvas(request)
+        return Call(request=request, seed_form=seed_form)
+
+    def _mask(self, data: bytes, photo: Pixels) -> ProductMask:
+        return decode_mask(data, size=_size(photo), max_pixels=self._limits.max_pixels)
+
+    def _check_size(self, body: bytes) -> None:
+        if len(body) > self._limits.max_body_bytes:
+            raise TooLarge(
+                f"Send a smaller body: {len(body) / 1e6:.1f} MB is over the limit of "
+                f"{self._limits.max_body_bytes / 1e6:g} MB (INPAINT_MAX_BODY_MB)."
+            )
+
+    def _check_canvas(self, request: AdvertRequest) -> None:
+        pixels = request.canvas.pixels * len(request.seeds)
+        if request.task != "mask" and pixels > self._limits.max_canvas_pixels:
+            raise TooLarge(
+                f"Ask for fewer or smaller images: num_images x width x height is {pixels / 1e6:.1f} megapixels, the "
+                f"limit is {self._limits.max_canvas_pixels / 1e6:g} (INPAINT_MAX_CANVAS_MEGAPIXELS).",
+                field="num_images",
+            )
+
+
+def _size(photo: Pixels) -> Size:
+    return Size(height=photo.shape[0], width=photo.shape[1])

@@ -1,0 +1,161 @@
+"""Optional on the wire, total inside: request, photo and the bundle's defaults become one `AdvertRequest`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from inpaint_server.errors import InvalidRequest
+from inpaint_server.imaging.composite import default_feather
+from inpaint_server.schema import MAX_SEED, InvocationRequest, Profile, WireLayer, WirePlacement
+from inpaint_server.types import (
+    AdvertRequest,
+    Box,
+    BundleDefaults,
+    Layer,
+    Pixels,
+    Placement,
+    PlacementRule,
+    Point,
+    ProductMask,
+    Region,
+    Sampling,
+    Scheduler,
+    Size,
+)
+
+
+def resolve(
+    wire: InvocationRequest,
+    photo: Pixels | None,
+    mask: ProductMask | None,
+    defaults: BundleDefaults,
+    *,
+    draw_seed: Callable[[], int],
+) -> AdvertRequest:
+    """Decide everything the request left open.
+
+    Args:
+        wire: The checked request.
+        photo: The decoded photo, H x W x 3; None where the task needs none.
+        mask: The product's mask where the caller gave one.
+        defaults: What the bundle decides.
+        draw_seed: Called where the request gives no seed.
+
+    Raises:
+        InvalidRequest: a point or box lies outside the photo.
+    """
+    canvas = Size(height=wire.height or defaults.size.height, width=wire.width or defaults.size.width)
+    first = draw_seed() if wire.seed is None else wire.seed
+    profile = _PROFILES[wire.profile]
+    return AdvertRequest(
+        task=wire.task,
+        photo=None if wire.task == "background" else photo,
+        mask=mask,
+        points=_points(wire, photo),
+        box=_box(wire, photo),
+        background_prompt=wire.background_prompt or "",
+        negative_prompt=wire.negative_prompt,
+        layers=_layers(wire),
+        canvas=canvas,
+        placement=_placement(wire),
+        seeds=tuple((first + i) % (MAX_SEED + 1) for i in range(wire.num_images)),
+        background_sampling=_sampling(wire, profile, profile.background, defaults),
+        pass_sampling=_sampling(wire, profile, profile.passes, defaults),
+        feather=default_feather(canvas) if wire.feather is None else wire.feather,
+        output_format=wire.output_format,
+        return_layers=wire.return_layers,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Effort:
+    """Steps and guidance of a kind of pass; guidance None is the bundle's own."""
+
+    steps: int
+    guidance_scale: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Profile:
+    scheduler: Scheduler
+    background: _Effort
+    passes: _Effort
+
+
+_PROFILES: Final[dict[Profile, _Profile]] = {
+    "quality": _Profile(scheduler="dpmpp_2m_karras", background=_Effort(25), passes=_Effort(25)),
+    "fast": _Profile(scheduler="dpmpp_2m_karras", background=_Effort(10), passes=_Effort(10)),
+    # The replaced sample's own numbers; its solver is the one Stable Diffusion 1.5 was published with.
+    "seed": _Profile(scheduler="pndm", background=_Effort(50, 10.0), passes=_Effort(100, 8.5)),
+}
+
+
+def _sampling(wire: InvocationRequest, profile: _Profile, effort: _Effort, defaults: BundleDefaults) -> Sampling:
+    usual = defaults.guidance_scale if effort.guidance_scale is None else effort.guidance_scale
+    return Sampling(
+        steps=wire.steps or effort.steps,
+        guidance_scale=usual if wire.guidance_scale is None else wire.guidance_scale,
+        scheduler=wire.scheduler or profile.scheduler,
+    )
+
+
+def _layers(wire: InvocationRequest) -> tuple[Layer, ...]:
+    """The passes asked for, or lower with the foreground prompt and then upper with the background prompt."""
+    if wire.task in ("mask", "background"):
+        return ()
+    if wire.layers is not None:
+        return tuple(
+            Layer(
+                region=_region(layer),
+                prompt=layer.prompt,
+                negative_prompt=wire.negative_prompt if layer.negative_prompt is None else layer.negative_prompt,
+            )
+            for layer in wire.layers
+        )
+    usual: tuple[tuple[Region, str | None], ...] = (
+        ("lower", wire.foreground_prompt),
+        ("upper", wire.background_prompt),
+    )
+    return tuple(
+        Layer(region=region, prompt=prompt, negative_prompt=wire.negative_prompt)
+        for region, prompt in usual
+        if prompt is not None
+    )
+
+
+def _region(layer: WireLayer) -> Region:
+    return layer.region if isinstance(layer.region, str) else (layer.region[0], layer.region[1])
+
+
+def _placement(wire: InvocationRequest) -> PlacementRule:
+    if isinstance(wire.placement, WirePlacement):
+        return Placement(scale=wire.placement.scale, x=wire.placement.x, y=wire.placement.y)
+    return wire.placement or ("original" if wire.task == "inpaint" else "random")
+
+
+def _points(wire: InvocationRequest, photo: Pixels | None) -> tuple[Point, ...]:
+    points = tuple(Point(x=x, y=y, label=int(label)) for x, y, label in wire.points or ())
+    if photo is not None:
+        for point in points:
+            _check_inside(point.x, point.y, photo, "points")
+    return points
+
+
+def _box(wire: InvocationRequest, photo: Pixels | None) -> Box | None:
+    if wire.box is None:
+        return None
+    left, top, right, bottom = (round(side) for side in wire.box)
+    if photo is not None:
+        _check_inside(left, top, photo, "box")
+        _check_inside(right - 1, bottom - 1, photo, "box")
+    return Box(left=left, top=top, right=right, bottom=bottom)
+
+
+def _check_inside(x: float, y: float, photo: Pixels, field: str) -> None:
+    height, width = photo.shape[:2]
+    if not (0 <= x < width and 0 <= y < height):
+        raise InvalidRequest(
+            f"Move `{field}` inside the photo: [{x:g}, {y:g}] is not within its {width} x {height} pixels.", field=field
+        )

@@ -1,0 +1,368 @@
+"""The glossary: what a photo, a mask, a placement, a pass and an advert are. NumPy only.
+
+Arrays are read-only once they are inside one of these types (see `frozen_array`), so that a value can be
+handed to another thread, cached or compared without a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, NewType
+
+import numpy as np
+from numpy.typing import NDArray
+
+UInt8Array = NDArray[np.uint8]
+
+Pixels = NewType("Pixels", UInt8Array)
+"""H x W x 3 uint8, RGB, [0, 255]."""
+
+ProductMask = NewType("ProductMask", UInt8Array)
+"""H x W uint8; 255 = product, 0 = anything else, in between = the soft edge (matte)."""
+
+PaintMask = NewType("PaintMask", UInt8Array)
+"""H x W uint8, 0 or 255; 255 = repaint, 0 = keep: the inpainting model's polarity."""
+
+Task = Literal["advert", "mask", "background", "inpaint"]
+Scheduler = Literal["dpmpp_2m_karras", "dpmpp_2m", "euler", "euler_ancestral", "ddim", "pndm", "lcm", "unipc"]
+OutputFormat = Literal["png", "jpeg", "webp"]
+RegionName = Literal["lower", "upper", "around"]
+
+
+def frozen_array(array: UInt8Array) -> UInt8Array:
+    """Return a contiguous, read-only array of the same values (a copy only where one is needed)."""
+    array = np.ascontiguousarray(array)
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """A picture's size in pixels."""
+
+    height: int
+    width: int
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return self.height * self.width
+
+    @property
+    def shorter_side(self) -> int:
+        """The smaller of height and width."""
+        return min(self.height, self.width)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """A half-open rectangle in pixels: rows [top, bottom), columns [left, right)."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def size(self) -> Size:
+        """The rectangle's height and width."""
+        return Size(height=self.bottom - self.top, width=self.right - self.left)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Row and column slices that cut this rectangle out of an array."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A Segment Anything prompt point, in pixels of the photo; label 1 = product, 0 = not product."""
+
+    x: float
+    y: float
+    label: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where the product stands.
+
+    Attributes:
+        scale: Longer side of the product's bounding box over the canvas's shorter side.
+        x: Bottom centre of the box, fraction of the canvas's width, [0, 1].
+        y: Bottom of the box, fraction of the canvas's height, [0, 1].
+    """
+
+    scale: float
+    x: float
+    y: float
+
+
+PlacementRule = Literal["random", "centre", "original"] | Placement
+"""How a placement is found: drawn from the seed, centred, as in the photo, or given."""
+
+Region = RegionName | tuple[float, float]
+"""A part of the canvas, the product excepted: named, or rows [y0, y1) as fractions of the height."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One inpainting pass: which region is repainted, and with what."""
+
+    region: Region
+    prompt: str
+    negative_prompt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How a diffusion pass samples.
+
+    Attributes:
+        steps: Number of scheduler steps, >= 1.
+        guidance_scale: Classifier-free guidance; 1 or less evaluates the conditional model alone.
+        scheduler: The solver.
+    """
+
+    steps: int
+    guidance_scale: float
+    scheduler: Scheduler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Product:
+    """The product in its photo.
+
+    Attributes:
+        photo: The whole photo, H x W x 3.
+        mask: The product in it, same H x W.
+        box: The mask's bounding box.
+    """
+
+    photo: Pixels
+    mask: ProductMask
+    box: Box
+
+    @property
+    def size(self) -> Size:
+        """The photo's size."""
+        return Size(height=self.mask.shape[0], width=self.mask.shape[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlacedProduct:
+    """The product, resampled once to its size on the canvas, and nothing else.
+
+    Attributes:
+        pixels: h x w x 3, the photo's own pixels at the placed size.
+        mask: h x w, the product's mask at the placed size.
+        box: Where this rectangle lies on the canvas; its size is h x w.
+        canvas: The canvas's size.
+        placement: The same in the wire's words.
+    """
+
+    pixels: Pixels
+    mask: ProductMask
+    box: Box
+    canvas: Size
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Segment:
+    """Ask for the product's mask: photo (H x W x 3) and prompts in its pixels."""
+
+    photo: Pixels
+    points: tuple[Point, ...]
+    box: Box | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidates:
+    """What Segment Anything answers: three masks and how good it thinks each is.
+
+    Attributes:
+        masks: 3 x H x W uint8, 0 or 255.
+        scores: Predicted intersection over union of each, about [0, 1].
+    """
+
+    masks: UInt8Array
+    scores: tuple[float, float, float]
+
+    @property
+    def best(self) -> ProductMask:
+        """The mask with the highest predicted quality."""
+        return ProductMask(frozen_array(self.masks[int(np.argmax(self.scores))]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Generate:
+    """Ask for a picture from words alone."""
+
+    prompt: str
+    negative_prompt: str
+    size: Size
+    sampling: Sampling
+    noise_seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Inpaint:
+    """Ask for the canvas with its masked part repainted; unmasked pixels may come back changed."""
+
+    canvas: Pixels
+    mask: PaintMask
+    prompt: str
+    negative_prompt: str
+    sampling: Sampling
+    noise_seed: int
+
+
+Pass = Generate | Inpaint
+"""One diffusion pass, as the pipeline asks for it and the engine paints it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AdvertRequest:
+    """A request with everything decided: optional on the wire, total inside.
+
+    Attributes:
+        task: The whole pipeline or one stage.
+        photo: The product photo; None only for the `background` task.
+        mask: The product's mask if the caller gave one (or the photo had an alpha channel).
+        points: Segment Anything prompt points in the photo's pixels.
+        box: Segment Anything prompt box in the photo's pixels.
+        background_prompt: The scene, for the generated background.
+        negative_prompt: For the generated background; layers carry their own.
+        layers: The inpainting passes in order.
+        canvas: The advert's size.
+        placement: Where the product stands, or how to find it.
+        seeds: One for each picture asked for.
+        background_sampling: For the generated background.
+        pass_sampling: For the inpainting passes.
+        feather: Width of the soft edge around the product, pixels of the canvas.
+        output_format: How pictures are encoded.
+        return_layers: Whether the steps in between are answered too.
+        warnings: Sentences about what was adjusted on the way in.
+    """
+
+    task: Task
+    photo: Pixels | None
+    mask: ProductMask | None
+    points: tuple[Point, ...]
+    box: Box | None
+    background_prompt: str
+    negative_prompt: str
+    layers: tuple[Layer, ...]
+    canvas: Size
+    placement: PlacementRule
+    seeds: tuple[int, ...]
+    background_sampling: Sampling
+    pass_sampling: Sampling
+    feather: int
+    output_format: OutputFormat
+    return_layers: bool
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layers:
+    """The steps in between of one advert: placed mask, generated background if any, the canvas after each pass."""
+
+    mask: ProductMask
+    background: Pixels | None
+    passes: tuple[Pixels, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Advert:
+    """One finished picture.
+
+    Attributes:
+        picture: The canvas, H x W x 3.
+        seed: What it was drawn from.
+        placed: The product on the canvas; None where there is none (task `background`).
+        split: The split line between lower and upper layer, fraction of the canvas's height.
+        layers: The steps in between; None where the task has none.
+        warnings: Sentences about what was adjusted for this picture.
+    """
+
+    picture: Pixels
+    seed: int
+    placed: PlacedProduct | None = None
+    split: float | None = None
+    layers: Layers | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Milliseconds of each stage of one request; stages of several pictures are added up."""
+
+    queue: float = 0.0
+    segment: float = 0.0
+    background: float = 0.0
+    passes: tuple[float, ...] = ()
+    composite: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """What the engine made of one request.
+
+    Attributes:
+        adverts: One for each seed, in order; empty for the `mask` task.
+        product: The product in its photo; None for the `background` task.
+        candidates: What Segment Anything answered, where it was asked.
+        timings: Where the time went.
+    """
+
+    adverts: tuple[Advert, ...]
+    product: Product | None
+    candidates: Candidates | None
+    timings: Timings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One step of one pass is done.
+
+    Attributes:
+        picture: Index of the picture, from 0.
+        stage: `background`, or `pass 1`, `pass 2`, ...
+        step: Steps done in this pass, from 1.
+        steps: Steps of this pass.
+    """
+
+    picture: int
+    stage: str
+    step: int
+    steps: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """What is loaded, as every answer tells it."""
+
+    bundle: str
+    device: str
+    dtype: str
+    attention: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleDefaults:
+    """What a bundle decides where a request is silent.
+
+    Attributes:
+        size: The canvas its models were trained for.
+        guidance_scale: The guidance its models look best at.
+    """
+
+    size: Size
+    guidance_scale: float = field(default=7.5)

@@ -1,0 +1,199 @@
+"""The engine through its own door, on a painter of plain colours."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from inpaint_server.engine.engine import Engine
+from inpaint_server.errors import DeadlineExceeded, Draining, Internal, InvalidRequest, OutOfMemory, Overloaded
+from inpaint_server.types import (
+    AdvertRequest,
+    Layer,
+    Pixels,
+    ProductMask,
+    Progress,
+    Sampling,
+    Size,
+    frozen_array,
+)
+from tests.engine.painters import PlainPainter, PlainPass
+
+TEN_STEPS = Sampling(steps=10, guidance_scale=3.0, scheduler="ddim")
+WAIT_S = 30
+
+
+def request(seeds: Sequence[int] = (1,), steps: int = 10, side: int = 64) -> AdvertRequest:
+    sampling = replace(TEN_STEPS, steps=steps)
+    return AdvertRequest(
+        task="advert",
+        photo=Pixels(frozen_array(np.full((90, 60, 3), 200, np.uint8))),
+        mask=None,
+        points=(),
+        box=None,
+        background_prompt="beach",
+        negative_prompt="",
+        layers=(
+            Layer(region="lower", prompt="sand", negative_prompt=""),
+            Layer(region="upper", prompt="beach", negative_prompt=""),
+        ),
+        canvas=Size(height=side, width=side),
+        placement="random",
+        seeds=tuple(seeds),
+        background_sampling=sampling,
+        pass_sampling=sampling,
+        feather=1,
+        output_format="png",
+        return_layers=False,
+    )
+
+
+@pytest.fixture
+def painter() -> PlainPainter:
+    return PlainPainter()
+
+
+@pytest.fixture
+def engine(painter: PlainPainter):
+    engine = Engine(painter, queue=2, max_batch=4)
+    yield engine
+    painter.gate.set()
+    engine.drain()
+
+
+def test_an_advert_has_its_background_then_its_layers_in_order(engine: Engine[PlainPass]):
+    seen: list[Progress] = []
+    answer = engine.submit(request(), deadline_s=WAIT_S, on_progress=seen.append).answer.result(WAIT_S)
+    assert [(step.stage, step.step) for step in seen] == [
+        (stage, step) for stage in ("background", "pass 1", "pass 2") for step in range(1, 11)
+    ]
+    assert [advert.seed for advert in answer.adverts] == [1]
+    assert len(answer.timings.passes) == 2
+
+
+def test_pictures_under_way_together_share_their_steps(engine: Engine[PlainPass], painter: PlainPainter):
+    engine.submit(request(seeds=(1, 2, 3), steps=3000), deadline_s=WAIT_S).answer.result(WAIT_S)
+    assert max(len(batch) for batch in painter.batches) == 3
+    assert len(painter.batches) < 3 * 3 * 3000
+
+
+def test_each_picture_is_the_same_alone_and_beside_others(engine: Engine[PlainPass]):
+    together = engine.submit(request(seeds=(5, 6)), deadline_s=WAIT_S).answer.result(WAIT_S)
+    for advert in together.adverts:
+        alone = engine.submit(request(seeds=(advert.seed,)), deadline_s=WAIT_S).answer.result(WAIT_S)
+        assert np.array_equal(alone.adverts[0].picture, advert.picture)
+
+
+def test_a_short_request_beside_a_long_one_ends_first(engine: Engine[PlainPass]):
+    long = engine.submit(request(steps=5000), deadline_s=WAIT_S)
+    short = engine.submit(request(steps=2, side=128), deadline_s=WAIT_S)
+    short.answer.result(WAIT_S)
+    assert not long.answer.done()
+    long.answer.result(WAIT_S)
+
+
+def test_a_full_line_refuses_and_what_was_admitted_still_ends(painter: PlainPainter):
+    engine = Engine(painter, queue=2, max_batch=1)
+    painter.gate.clear()
+    under_way = threading.Event()
+    jobs = [engine.submit(request(), deadline_s=WAIT_S, on_progress=lambda _: under_way.set())]
+    painter.gate.set()
+    under_way.wait(WAIT_S)
+    painter.gate.clear()
+    while len(jobs) < 20:
+        try:
+            jobs.append(engine.submit(request(steps=1), deadline_s=WAIT_S))
+        except Overloaded as refused:
+            assert refused.retry_after
+            break
+    painter.gate.set()
+    assert len(jobs) < 20
+    assert all(job.answer.result(WAIT_S).adverts for job in jobs)
+    engine.drain()
+
+
+def test_past_its_deadline_a_request_ends_between_two_steps_and_the_device_is_free(
+    engine: Engine[PlainPass], painter: PlainPainter
+):
+    job = engine.submit(request(), deadline_s=0.2)
+    painter.before_step = lambda _: threading.Event().wait(job.deadline - time.monotonic())
+    with pytest.raises(DeadlineExceeded, match="INPAINT_DEADLINE_S"):
+        job.answer.result(WAIT_S)
+    assert len(painter.batches) <= 2
+    painter.before_step = lambda _: None
+    assert engine.submit(request(), deadline_s=WAIT_S).answer.result(WAIT_S).adverts
+
+
+def test_a_request_that_was_ended_stops_costing_steps(engine: Engine[PlainPass], painter: PlainPainter):
+    painter.gate.clear()
+    job = engine.submit(request(steps=10_000), deadline_s=WAIT_S)
+    job.end(Draining("gone"))
+    painter.gate.set()
+    with pytest.raises(Draining, match="gone"):
+        job.answer.result(WAIT_S)
+    assert len(painter.batches) <= 1
+
+
+def test_out_of_memory_halves_the_batch_until_it_fits(painter: PlainPainter):
+    def room_for_two(batch: Sequence[PlainPass]) -> None:
+        if len(batch) > 2:
+            raise OutOfMemory("too many")
+
+    painter.before_step = room_for_two
+    engine = Engine(painter, queue=2, max_batch=4)
+    painter.gate.clear()
+    job = engine.submit(request(seeds=(1, 2, 3, 4)), deadline_s=WAIT_S)
+    painter.gate.set()
+    assert len(job.answer.result(WAIT_S).adverts) == 4
+    engine.drain()
+
+
+def test_out_of_memory_with_one_picture_is_told_and_the_next_request_is_served(
+    engine: Engine[PlainPass], painter: PlainPainter
+):
+    def no_room(_: Sequence[PlainPass]) -> None:
+        raise OutOfMemory("make it smaller")
+
+    painter.before_step = no_room
+    with pytest.raises(OutOfMemory, match="make it smaller"):
+        engine.submit(request(), deadline_s=WAIT_S).answer.result(WAIT_S)
+    painter.before_step = lambda _: None
+    assert engine.submit(request(), deadline_s=WAIT_S).answer.result(WAIT_S).adverts
+
+
+def test_a_failure_of_ours_says_nothing_of_what_happened_inside(engine: Engine[PlainPass], painter: PlainPainter):
+    def secret(_: Sequence[PlainPass]) -> None:
+        raise RuntimeError("/root/secret")
+
+    painter.before_step = secret
+    with pytest.raises(Internal) as told:
+        engine.submit(request(), deadline_s=WAIT_S).answer.result(WAIT_S)
+    assert "secret" not in told.value.message
+
+
+def test_nothing_segmented_is_the_callers_to_change_and_ends_the_background_too(engine: Engine[PlainPass]):
+    empty = ProductMask(frozen_array(np.zeros((90, 60), np.uint8)))
+    with pytest.raises(InvalidRequest, match="points"):
+        engine.submit(replace(request(), mask=empty), deadline_s=WAIT_S).answer.result(WAIT_S)
+
+
+def test_draining_finishes_what_was_admitted_and_refuses_the_rest(painter: PlainPainter):
+    engine = Engine(painter, queue=2, max_batch=4)
+    painter.gate.clear()
+    job = engine.submit(request(), deadline_s=WAIT_S)
+    draining = threading.Thread(target=engine.drain)
+    draining.start()
+    while True:
+        try:
+            engine.submit(request(), deadline_s=WAIT_S)
+        except (Draining, Overloaded) as refused:
+            if isinstance(refused, Draining):
+                break
+    painter.gate.set()
+    draining.join(WAIT_S)
+    assert job.answer.result(WAIT_S).adverts

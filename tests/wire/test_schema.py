@@ -1,0 +1,104 @@
+"""The wire's words: what is understood, what is refused, and in which sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from inpaint_server.errors import InvalidRequest
+from inpaint_server.schema import InvocationRequest, validate
+
+PHOTO = {"image": "aGVsbG8="}
+ADVERT = {**PHOTO, "background_prompt": "a beach", "foreground_prompt": "sand"}
+
+
+def test_the_smallest_advert_gets_every_default():
+    request = validate(ADVERT)
+    assert (request.task, request.num_images, request.profile, request.output_format) == ("advert", 1, "quality", "png")
+    assert (request.seed, request.width, request.placement, request.return_layers) == (None, None, None, False)
+
+
+def test_the_replaced_samples_prompt_names_are_understood():
+    request = validate({**PHOTO, "prompt_bg": "a beach", "prompt_fr": "sand"})
+    assert (request.background_prompt, request.foreground_prompt) == ("a beach", "sand")
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "sentence"),
+    [
+        ({"widht": 64}, "widht", "`widht` is not a field; did you mean `width`?"),
+        ({"foreground": "x"}, "foreground", "`foreground` is not a field; did you mean `foreground_prompt`?"),
+        ({"prompt_bg": "x"}, "prompt_bg", "Send `prompt_bg` or its other spelling, not both."),
+        ({"width": 65}, "width", "Change `width`: input should be a multiple of 8."),
+        ({"width": 56}, "width", "Change `width`: input should be greater than or equal to 64."),
+        ({"height": 2056}, "height", "Change `height`: input should be less than or equal to 2048."),
+        ({"width": "512"}, "width", "Change `width`: input should be a valid integer."),
+        ({"width": 512.5}, "width", "Change `width`: input should be a valid integer."),
+        ({"num_images": 0}, "num_images", "Change `num_images`: input should be greater than or equal to 1."),
+        ({"num_images": 9}, "num_images", "Change `num_images`: input should be less than or equal to 8."),
+        ({"num_images": True}, "num_images", "Change `num_images`: input should be a valid integer."),
+        ({"seed": -1}, "seed", "Change `seed`: input should be greater than or equal to 0."),
+        ({"seed": 2**32}, "seed", "Change `seed`: input should be less than or equal to 4294967295."),
+        ({"guidance_scale": float("nan")}, "guidance_scale", "Change `guidance_scale`: input should be a finite number."),
+        ({"guidance_scale": float("inf")}, "guidance_scale", "Change `guidance_scale`: input should be a finite number."),
+        ({"steps": 0}, "steps", "Change `steps`: input should be greater than or equal to 1."),
+        ({"task": "paint"}, "task", "Change `task`: input should be 'advert', 'mask', 'background' or 'inpaint'."),
+        ({"layers": []}, "layers", "Change `layers`: list should have at least 1 item after validation, not 0."),
+        (
+            {"layers": [{"region": "uper", "prompt": "x"}]},
+            "layers",
+            "Change `layers[0].region`: input should be 'lower', 'upper' or 'around'.",
+        ),
+        (
+            {"layers": [{"region": [0.7, 0.2], "prompt": "x"}]},
+            "layers",
+            "Change `layers[0].region`: the first row must be above the second.",
+        ),
+        ({"layers": [{"region": "lower", "promt": "x"}]}, "layers", "`promt` is not a field; did you mean `prompt`?"),
+        ({"placement": "left"}, "placement", "Change `placement`: input should be 'random', 'centre' or 'original'."),
+        (
+            {"placement": {"scale": 0.5, "x": 0.5, "y": 1.5}},
+            "placement",
+            "Change `placement.y`: input should be less than or equal to 1.",
+        ),
+        (
+            {"points": [[1, 2]]},
+            "points",
+            "Change `points[0]`: list should have at least 3 items after validation, not 2.",
+        ),
+        (
+            {"points": [[1, 2, 3]]},
+            "points",
+            "Change `points`: a point is [x, y, label] and label is 1 (product) or 0 (not product).",
+        ),
+        ({"box": [9, 0, 3, 5]}, "box", "Change `box`: a box is [x0, y0, x1, y1] with x0 < x1 and y0 < y1."),
+        ({"image": 5}, "image", "Change `image`: input should be a valid string."),
+    ],
+)
+def test_a_wrong_field_is_named_with_what_it_should_be(change: dict[str, Any], field: str, sentence: str):
+    with pytest.raises(InvalidRequest) as refused:
+        validate({**ADVERT, **change})
+    assert (refused.value.field, refused.value.message) == (field, sentence)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({}, "image"),
+        (PHOTO, "background_prompt"),
+        ({**PHOTO, "background_prompt": "x"}, "foreground_prompt"),
+        ({"task": "background"}, "background_prompt"),
+        ({"task": "mask"}, "image"),
+        ({**PHOTO, "task": "inpaint"}, "layers"),
+    ],
+)
+def test_a_task_says_what_it_misses(fields: dict[str, Any], field: str):
+    with pytest.raises(InvalidRequest) as refused:
+        validate(fields)
+    assert refused.value.field == field
+
+
+def test_every_field_is_described_in_the_schema():
+    properties = InvocationRequest.model_json_schema()["properties"]
+    assert [name for name, told in properties.items() if not told.get("description")] == []
