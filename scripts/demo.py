@@ -74,9 +74,8 @@ def _free_port() -> int:
 
 
 def _wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    transport = httpx.HTTPTransport(retries=0)
     deadline = time.monotonic() + START_TIMEOUT_S
-    with httpx.Client(transport=transport, base_url=url) as client:
+    with httpx.Client(base_url=url) as client:
         while time.monotonic() < deadline:
             try:
                 server.wait(timeout=0.2)
@@ -90,7 +89,7 @@ def _wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> N
 
 def _answers(client: httpx.Client) -> bool:
     try:
-        return client.get("/ping").status_code == httpx.codes.OK
+        return client.get("/ping").is_success
     except httpx.TransportError:
         return False
 

@@ -1,17 +1,17 @@
 """Make a bundle from published checkpoints: local folders and files, or a hub at pinned revisions.
 
-    python scripts/make_bundle.py local OUT --text-to-image DIR --inpainting DIR --sam FILE.pth --sam-type vit_b
+    python scripts/make_bundle.py local OUT --text-to-image DIR --inpainting DIR --sam FILE.pth
     python scripts/make_bundle.py hub OUT
 
-Diffusion models are written in half precision as safetensors. A SAM `.pth` is a pickle: it is opened weights-only, once,
-here, and never by the server. The hub's addresses, revisions and checksums are arguments with defaults below, since
-addresses move.
+Diffusion models are written in half precision as safetensors. A SAM `.pth` is a pickle: it is opened weights-only, here,
+once, and never by the server. The hub's addresses are options, since addresses move; its revisions must be given.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -56,17 +56,20 @@ def local(
     """Make a bundle from checkpoints on this machine."""
     if out.exists():
         raise BundleError(f"{out} exists: remove it or choose another folder.")
-    convert_diffusers(StableDiffusionPipeline, text_to_image, out / TEXT_TO_IMAGE)
-    convert_diffusers(StableDiffusionInpaintPipeline, inpainting, out / INPAINTING)
-    convert_sam(sam, sam_type, out / SEGMENTER)
+    unfinished = out.with_name(f"{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    convert_diffusers(StableDiffusionPipeline, text_to_image, unfinished / TEXT_TO_IMAGE)
+    convert_diffusers(StableDiffusionInpaintPipeline, inpainting, unfinished / INPAINTING)
+    convert_sam(sam, sam_type, unfinished / SEGMENTER)
     manifest = write_manifest(
-        out,
+        unfinished,
         name=name,
         version=version,
         licence=licence,
         native_size=native_size,
         guidance_scale=guidance_scale,
     )
+    unfinished.rename(out)
     total = sum(entry.bytes for entry in manifest.files.values())
     typer.echo(f"{out}: {len(manifest.files)} files, {total / 1e9:.2f} GB")
 
@@ -128,7 +131,7 @@ def convert_sam(source: Path, kind: str, target: Path) -> None:
         BundleError: the checkpoint is of another type.
     """
     words = {"type": kind}
-    weights = torch.load(source, map_location="cpu", weights_only=True)  # noqa: TID251 - the one place, weights-only
+    weights = torch.load(source, map_location="cpu", weights_only=True)  # noqa: TID251 - here alone
     try:
         build_sam(SamConfig.from_mapping(words)).load_state_dict(weights)
     except (RuntimeError, ValueError) as error:
@@ -139,7 +142,7 @@ def convert_sam(source: Path, kind: str, target: Path) -> None:
 
 
 def main() -> None:
-    """Run the command line; our errors become one sentence and exit code 1, and no half-made bundle stays."""
+    """Run the command line; our errors become one sentence and exit code 1."""
     try:
         app()
     except BundleError as error:

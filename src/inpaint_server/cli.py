@@ -54,7 +54,7 @@ def serve(
 
 
 @app.command()
-def generate(  # noqa: PLR0913 - one parameter for each option a user types
+def generate(
     photo: Annotated[Path, typer.Argument(help="The product photo: PNG, JPEG or WebP.", exists=True, dir_okay=False)],
     *,
     background: Annotated[str, typer.Option(help="The scene behind the product.")],

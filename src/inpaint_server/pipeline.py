@@ -43,8 +43,9 @@ def compose(request: AdvertRequest, seed: int, product: Callable[[], Product]) -
     rng = np.random.default_rng(seed)
     placed = place(product(), request.canvas, request.placement, rng)
     split = split_line(placed, rng)
-    scene = canvas_from_photo(product(), placed) if background is None else background
-    canvas = lay_product(scene, placed, request.feather)
+    canvas = (
+        canvas_from_photo(product(), placed) if background is None else lay_product(background, placed, request.feather)
+    )
     passes: list[Pixels] = []
     for number, layer in enumerate(request.layers, start=1):
         mask = paint_mask(layer.region, placed, split)
@@ -87,4 +88,3 @@ def _background(request: AdvertRequest, seed: int) -> Generate:
         sampling=request.background_sampling,
         noise_seed=noise_seed(seed, 0),
     )
-

@@ -237,7 +237,7 @@ def _explain(error: ValidationError) -> InvalidRequest:
 
 def _path(location: tuple[int | str, ...]) -> list[int | str]:
     """The location without the names pydantic gives to a union's alternatives."""
-    return [part for part in location if isinstance(part, int) or part.isidentifier() and part[0].islower()]
+    return [part for part in location if isinstance(part, int) or (part.isidentifier() and part[0].islower())]
 
 
 def _about_unknown(name: str) -> str:
@@ -251,4 +251,4 @@ def _about_unknown(name: str) -> str:
     if name in known:
         return f"Send `{name}` or its other spelling, not both."
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-    return f"`{name[:80]}` is not a field; did you mean `{nearest}`?"
+    return f"`{name[:80]}` is not a field: write `{nearest}`, or leave it out."

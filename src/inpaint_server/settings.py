@@ -42,6 +42,11 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("SAGEMAKER_MODEL_SERVER_TIMEOUT", "model_server_timeout_minutes"),
         description="Minutes after which the front door gives a worker up; far above the deadline, which comes first.",
     )
+    java_home: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("JAVA_HOME", "java_home"),
+        description="The Java the front door runs on; default: the one that comes as a Python package.",
+    )
     device: Literal["auto", "cuda", "cpu"] = Field(default="auto", description="Where the models run.")
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = Field(
         default="auto", description="Precision; auto: float16 on CUDA, float32 on CPU."
@@ -49,7 +54,7 @@ class Settings(BaseSettings):
     queue: int = Field(default=32, ge=1, le=1024, description="Requests waiting; more are answered 503.")
     max_batch: int = Field(default=8, ge=1, le=64, description="Pictures that share one UNet call, at most.")
     deadline_s: float = Field(default=60.0, gt=0, description="Seconds a request may take, waiting included.")
-    drain_s: float = Field(default=25.0, gt=0, description="Seconds running work gets after SIGTERM.")
+    drain_s: float = Field(default=24.0, gt=0, description="Seconds running work gets after SIGTERM.")
     start_timeout_s: float = Field(default=900.0, gt=0, description="Seconds the engine may take to be warm.")
     max_body_mb: float = Field(default=25.0, gt=0, description="Request body, megabytes (10^6 bytes).")
     max_reply_mb: float = Field(default=100.0, gt=0, description="Reply body the front door lets pass, megabytes.")
@@ -59,10 +64,21 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Log verbosity.")
 
+    def as_environment(self) -> dict[str, str]:
+        """The variables these settings are read from, for a process of our own."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        return {variable_name(name): str(value) for name, value in values.items()}
+
     @property
     def max_body_bytes(self) -> int:
         """The body limit in bytes."""
         return int(self.max_body_mb * 1e6)
+
+
+def variable_name(field: str) -> str:
+    """The environment variable a setting is read from."""
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"INPAINT_{field.upper()}"
 
 
 def read(**overrides: object) -> Settings:
@@ -73,5 +89,5 @@ def read(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
-        variable = name if name.isupper() else f"INPAINT_{name.upper()}"
+        variable = name if name.isupper() else variable_name(name)
         raise SettingsError(f"Set {variable} to another value: {first['msg'].lower()}.", field=variable) from None

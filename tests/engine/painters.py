@@ -36,7 +36,7 @@ class PlainPass:
 class PlainPainter:
     """Paints colours, remembers every batch, and does what a test has put into its hooks."""
 
-    before_step: Callable[[Sequence[PlainPass]], None] = lambda _: None
+    before_step: Callable[[Sequence[PlainPass]], object] = lambda _: None
     gate: threading.Event = field(default_factory=threading.Event)
     batches: list[list[int]] = field(default_factory=list[list[int]])
 

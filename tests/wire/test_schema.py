@@ -27,8 +27,8 @@ def test_the_replaced_samples_prompt_names_are_understood():
 @pytest.mark.parametrize(
     ("change", "field", "sentence"),
     [
-        ({"widht": 64}, "widht", "`widht` is not a field; did you mean `width`?"),
-        ({"foreground": "x"}, "foreground", "`foreground` is not a field; did you mean `foreground_prompt`?"),
+        ({"widht": 64}, "widht", "`widht` is not a field: write `width`, or leave it out."),
+        ({"foreground": "x"}, "foreground", "`foreground` is not a field: write `foreground_prompt`, or leave it out."),
         ({"prompt_bg": "x"}, "prompt_bg", "Send `prompt_bg` or its other spelling, not both."),
         ({"width": 65}, "width", "Change `width`: input should be a multiple of 8."),
         ({"width": 56}, "width", "Change `width`: input should be greater than or equal to 64."),
@@ -40,8 +40,16 @@ def test_the_replaced_samples_prompt_names_are_understood():
         ({"num_images": True}, "num_images", "Change `num_images`: input should be a valid integer."),
         ({"seed": -1}, "seed", "Change `seed`: input should be greater than or equal to 0."),
         ({"seed": 2**32}, "seed", "Change `seed`: input should be less than or equal to 4294967295."),
-        ({"guidance_scale": float("nan")}, "guidance_scale", "Change `guidance_scale`: input should be a finite number."),
-        ({"guidance_scale": float("inf")}, "guidance_scale", "Change `guidance_scale`: input should be a finite number."),
+        (
+            {"guidance_scale": float("nan")},
+            "guidance_scale",
+            "Change `guidance_scale`: input should be a finite number.",
+        ),
+        (
+            {"guidance_scale": float("inf")},
+            "guidance_scale",
+            "Change `guidance_scale`: input should be a finite number.",
+        ),
         ({"steps": 0}, "steps", "Change `steps`: input should be greater than or equal to 1."),
         ({"task": "paint"}, "task", "Change `task`: input should be 'advert', 'mask', 'background' or 'inpaint'."),
         ({"layers": []}, "layers", "Change `layers`: list should have at least 1 item after validation, not 0."),
@@ -55,7 +63,11 @@ def test_the_replaced_samples_prompt_names_are_understood():
             "layers",
             "Change `layers[0].region`: the first row must be above the second.",
         ),
-        ({"layers": [{"region": "lower", "promt": "x"}]}, "layers", "`promt` is not a field; did you mean `prompt`?"),
+        (
+            {"layers": [{"region": "lower", "promt": "x"}]},
+            "layers",
+            "`promt` is not a field: write `prompt`, or leave it out.",
+        ),
         ({"placement": "left"}, "placement", "Change `placement`: input should be 'random', 'centre' or 'original'."),
         (
             {"placement": {"scale": 0.5, "x": 0.5, "y": 1.5}},

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inpaint_server.errors import InvalidRequest
+
 Ints = NDArray[np.intp]
+
+MOST_RUNS: Final = 4_000_000
+"""A mask in more pieces than this is noise; its components would cost gigabytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -30,8 +35,17 @@ class Runs:
     @property
     def areas(self) -> Ints:
         """Pixels of the component that each run belongs to."""
-        lengths = self.stops - self.starts
-        return np.bincount(self.labels, weights=lengths, minlength=len(self.labels)).astype(np.intp)[self.labels]
+        return self._total(self.stops - self.starts)
+
+    def areas_of(self, flags: NDArray[np.bool_]) -> Ints:
+        """Pixels of each run's component that are set in another picture of the same size."""
+        framed = np.pad(flags, ((0, 0), (0, 1)))
+        bounds = np.stack((self.starts, self.stops), axis=1) + (self.rows * framed.shape[1])[:, None]
+        return self._total(np.add.reduceat(framed.ravel(), bounds.ravel(), dtype=np.intp)[::2])
+
+    def _total(self, amounts: Ints) -> Ints:
+        """The sum over each run's component."""
+        return np.bincount(self.labels, weights=amounts, minlength=len(self.labels)).astype(np.intp)[self.labels]
 
     def touching(self, at: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """For each run, whether any run of its component is marked in `at`."""
@@ -39,10 +53,20 @@ class Runs:
 
 
 def find_runs(inside: NDArray[np.bool_], *, diagonal: bool) -> Runs:
-    """The runs of an H x W boolean array and their components; `diagonal` also joins pixels that share a corner."""
-    edges = np.diff(np.pad(inside, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    rows, starts = np.nonzero(edges == 1)
-    stops = np.nonzero(edges == -1)[1]
+    """The runs of an H x W boolean array and their components; `diagonal` also joins pixels that share a corner.
+
+    Raises:
+        InvalidRequest: there are millions of them.
+    """
+    framed = np.pad(inside, ((0, 0), (1, 1)))
+    turns = np.flatnonzero(framed[:, 1:] != framed[:, :-1])
+    if len(turns) > 2 * MOST_RUNS:
+        raise InvalidRequest(
+            "The mask is noise, not a product: give `points`, a `box` or a clean `mask`.", field="mask"
+        )
+    # Each row begins and ends outside, so turns alternate: into a run, out of it.
+    rows, starts = np.divmod(turns[0::2], framed.shape[1] - 1)
+    stops = turns[1::2] - rows * (framed.shape[1] - 1)
     above, below = _neighbours(rows, starts, stops, stride=inside.shape[1] + 2, reach=int(diagonal))
     return Runs(rows=rows, starts=starts, stops=stops, labels=_connect(len(rows), above, below))
 
@@ -68,14 +92,13 @@ def _neighbours(rows: Ints, starts: Ints, stops: Ints, *, stride: int, reach: in
 
 
 def _connect(count: int, first: Ints, second: Ints) -> Ints:
-    """Labels of a graph's components: roots are hooked to smaller ones and paths halved until nothing changes."""
+    """Labels of a graph's components: hook larger roots under smaller ones, flatten, go on with what is still apart."""
     labels = np.arange(count)
-    while True:
-        smaller = np.minimum(labels[first], labels[second])
-        hooked = labels.copy()
-        np.minimum.at(hooked, labels[first], smaller)
-        np.minimum.at(hooked, labels[second], smaller)
-        hooked = hooked[hooked]
-        if np.array_equal(hooked, labels):
-            return labels
-        labels = hooked
+    while len(first):
+        np.minimum.at(labels, np.maximum(first, second), np.minimum(first, second))
+        while not np.array_equal(flat := labels[labels], labels):
+            labels = flat
+        first, second = labels[first], labels[second]
+        apart = first != second
+        first, second = first[apart], second[apart]
+    return labels

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from inpaint_server.imaging.mask import erode
+from inpaint_server.imaging.layers import mask_on_canvas
+from inpaint_server.imaging.mask import THRESHOLD, count_around
 from inpaint_server.types import PaintMask, Pixels, PlacedProduct, ProductMask, Size, UInt8Array, frozen_array
 
 _BLEND = 8
@@ -21,25 +22,31 @@ def default_feather(canvas: Size) -> int:
 def matte(mask: ProductMask, feather: int) -> UInt8Array:
     """How much of the product shows, 0 to 255: a ramp of `feather` pixels inside the mask's edge.
 
-    255 wherever the mask eroded by `feather` is, 0 outside the mask: the edge is pulled inwards, so that no pixel of
-    the old background shows. Where the picture's border cuts the product there is no edge.
+    255 wherever the mask eroded by `feather` is, 0 outside the mask (below its threshold), so that no pixel of the old
+    background shows. Where the picture's border cuts the product there is no edge. 0 gives the mask itself.
     """
     if feather == 0:
         return mask
-    near, far = feather // 2, feather - feather // 2
-    ramp = _box_blur(erode(mask, far), near) if near else erode(mask, far)
-    return np.minimum(np.maximum(ramp, erode(mask, feather)), mask)
+    product = mask >= THRESHOLD
+    whole = (2 * feather + 1) ** 2
+    around = count_around(product, feather)
+    # On a straight edge half of the window is product, `feather` pixels further in all of it.
+    share = 2 * around / whole - 1
+    # What is thinner than the window never fills it: a strap has an edge of one pixel instead.
+    thin = product & (count_around(around == whole, feather) == 0)
+    share[thin] = np.maximum(2 * count_around(product, 1)[thin] / 9 - 1, 1 / 3)
+    return frozen_array(np.rint(255 * np.clip(share, 0, 1) * product).astype(np.uint8))
 
 
 def lay_product(canvas: Pixels, placed: PlacedProduct, feather: int) -> Pixels:
     """The canvas with the placed product's own pixels over it.
 
-    No pixel inside the mask eroded by `feather` differs from `placed.pixels`.
+    No pixel inside the mask eroded by `feather` differs from `placed.pixels`, none outside the mask from the canvas.
+    The matte is made on the canvas, not in the product's box: the box's sides are edges of the product.
     """
-    weight = matte(placed.mask, feather)[..., None].astype(np.float32) / 255
+    weight = matte(mask_on_canvas(placed), feather)[placed.box.slices][..., None].astype(np.uint16)
     laid = canvas.copy()
-    under = laid[placed.box.slices].astype(np.float32)
-    laid[placed.box.slices] = np.rint(under + weight * (placed.pixels.astype(np.float32) - under)).astype(np.uint8)
+    laid[placed.box.slices] = _mixed(placed.pixels, canvas[placed.box.slices], weight)
     return Pixels(frozen_array(laid))
 
 
@@ -49,26 +56,17 @@ def keep_unpainted(before: Pixels, painted: Pixels, mask: PaintMask, blend: int 
     Exactly `painted` where the mask is set, exactly `before` more than `blend` pixels away from it, and a ramp between
     on the kept side, so that nothing old stays inside the region.
     """
-    weight = _ramp_outside(mask, blend)[..., None]
-    old = before.astype(np.float32)
-    return Pixels(frozen_array(np.rint(old + weight * (painted.astype(np.float32) - old)).astype(np.uint8)))
+    repainted = mask >= THRESHOLD
+    share = np.minimum(2 * count_around(repainted, blend) / (2 * blend + 1) ** 2, 1)
+    weight = np.where(repainted, 255, np.rint(255 * share)).astype(np.uint16)[..., None]
+    return Pixels(frozen_array(_mixed(painted, before, weight)))
 
 
 def soft_anti_mask(mask: ProductMask) -> UInt8Array:
     """The inverted mask with a Gaussian of 8 px, as the replaced sample answers it."""
-    return np.asarray(Image.fromarray(255 - mask).filter(ImageFilter.GaussianBlur(_SEED_BLUR)))
+    return frozen_array(np.asarray(Image.fromarray(255 - mask).filter(ImageFilter.GaussianBlur(_SEED_BLUR))))
 
 
-def _ramp_outside(mask: PaintMask, blend: int) -> NDArray[np.float32]:
-    """1 inside the mask, falling to 0 within `blend` pixels outside it."""
-    half = blend // 2
-    grown = np.asarray(Image.fromarray(mask).filter(ImageFilter.MaxFilter(2 * half + 1)))
-    ramp = _box_blur(grown, half).astype(np.float32) / 255
-    return np.where(mask > 0, np.float32(1), ramp)
-
-
-def _box_blur(mask: UInt8Array, radius: int) -> UInt8Array:
-    """A box blur of exactly this reach; beyond the border the picture goes on as it ends."""
-    padded = np.pad(mask, radius, mode="edge")
-    blurred = np.asarray(Image.fromarray(padded).filter(ImageFilter.BoxBlur(radius)))
-    return blurred[radius:-radius, radius:-radius]
+def _mixed(over: UInt8Array, under: UInt8Array, weight: NDArray[np.uint16]) -> UInt8Array:
+    """(weight over + (255 - weight) under) / 255, rounded; at most 255 * 255 + 127, which uint16 holds."""
+    return ((over * weight + under * (255 - weight) + 127) // 255).astype(np.uint8)

@@ -6,7 +6,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.imaging.components import find_runs, paint_runs
@@ -14,6 +13,9 @@ from inpaint_server.types import Box, PaintMask, Pixels, Product, ProductMask, U
 
 THRESHOLD: Final = 128
 """From this value on a mask means product."""
+
+_HAZE: Final = 16
+"""Below this value a mask's pixel is compression noise, not a soft edge."""
 
 _SPECK: Final = 0.05
 """A component smaller than this fraction of the largest is no part of the product."""
@@ -43,12 +45,12 @@ def clean(mask: ProductMask) -> ProductMask:
         raise InvalidRequest(
             "No product was found in the photo: give `points` or a `box` on it, or send its `mask`.", field="points"
         )
-    runs = find_runs(inside, diagonal=True)
-    areas = runs.areas
-    kept = paint_runs(runs, areas >= _SPECK * areas.max(), inside.shape)
-    holes = _pinholes(kept)
-    soft = np.where(_near(kept), mask, 0).astype(np.uint8)
-    return ProductMask(frozen_array(np.where(holes, np.uint8(255), soft)))
+    # A soft edge belongs to the piece it hangs on; what counts for a piece's size is its solid part.
+    runs = find_runs(mask >= _HAZE, diagonal=True)
+    areas = runs.areas_of(inside)
+    kept = paint_runs(runs, areas >= max(1.0, _SPECK * areas.max()), inside.shape)
+    holes = _pinholes(kept & inside)
+    return ProductMask(frozen_array(np.where(holes, np.uint8(255), np.where(kept, mask, np.uint8(0)))))
 
 
 def bounding_box(mask: ProductMask) -> Box:
@@ -58,15 +60,26 @@ def bounding_box(mask: ProductMask) -> Box:
 
 
 def erode(mask: UInt8Array, radius: int) -> UInt8Array:
-    """Shrink a mask by `radius` pixels (a square neighbourhood). Beyond the border counts as inside the mask.
+    """Shrink a mask by `radius` pixels (a square neighbourhood): 255 where all of it is product, else 0.
 
-    An edge of the picture is not an edge of the product: where the photo cuts it, nothing is taken off.
+    An edge of the picture is not an edge of the product: where the picture cuts it, nothing is taken off. So give the
+    mask on its canvas, not cut to the product's box. A radius of 0 gives the mask itself, soft edge and all.
     """
     if radius == 0:
         return mask
-    padded = np.pad(mask, radius, constant_values=255)
-    shrunk = np.asarray(Image.fromarray(padded).filter(ImageFilter.MinFilter(2 * radius + 1)))
-    return shrunk[radius:-radius, radius:-radius]
+    full = (2 * radius + 1) ** 2
+    return frozen_array(np.where(count_around(mask >= THRESHOLD, radius) == full, np.uint8(255), np.uint8(0)))
+
+
+def count_around(inside: NDArray[np.bool_], radius: int) -> NDArray[np.int32]:
+    """How many pixels within `radius` of each are set, 0 to (2 radius + 1)^2; beyond the border its pixels repeat."""
+    counts = inside.astype(np.int32)
+    window = 2 * radius + 1
+    for _ in range(2 if radius else 0):
+        # Sums of a sliding window over the rows; the second round, transposed, does the same over the columns.
+        sums = np.cumsum(np.pad(counts, ((radius + 1, radius), (0, 0)), mode="edge"), axis=0, dtype=np.int32)
+        counts = (sums[window:] - sums[:-window]).T
+    return counts
 
 
 def repaint_all_but(product: ProductMask, region: NDArray[np.bool_]) -> PaintMask:
@@ -86,9 +99,3 @@ def _pinholes(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     at_border = (runs.rows == 0) | (runs.rows == height - 1) | (runs.starts == 0) | (runs.stops == width)
     small = runs.areas < _PINHOLE * inside.sum()
     return paint_runs(runs, small & ~runs.touching(at_border), inside.shape)
-
-
-def _near(kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The kept components and two pixels around them, where a soft edge lies."""
-    grown = Image.fromarray(kept.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(5))
-    return np.asarray(grown) > 0

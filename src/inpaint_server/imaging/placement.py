@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from inpaint_server.types import (
@@ -16,6 +18,7 @@ from inpaint_server.types import (
     Product,
     ProductMask,
     Size,
+    UInt8Array,
     frozen_array,
 )
 
@@ -23,6 +26,7 @@ _SCALES: Final = (0.5, 0.68)
 _FLOORS: Final = (0.80, 0.94)
 _CENTRE_SCALE: Final = 0.6
 _TOLERANCE: Final = 0.01
+_LANCZOS_REACH: Final = 3
 
 
 def place(product: Product, canvas: Size, rule: PlacementRule, rng: np.random.Generator) -> PlacedProduct:
@@ -35,11 +39,12 @@ def place(product: Product, canvas: Size, rule: PlacementRule, rng: np.random.Ge
         product: The product in its photo.
         canvas: The advert's size.
         rule: How its place is found.
-        rng: Draws the place for the rule `random`; unused otherwise.
+        rng: Draws the place for the rule `random`. Three numbers are drawn whatever the rule, so that a placement that
+            was drawn, given back with the same seed, leads to the same split line too.
     """
-    box = _fit(product.box.size, canvas, _wanted(product, canvas, rule, rng))
+    box = _fit(product.box.size, canvas, _wanted(product, canvas, rule, rng.random(3)))
     pixels, mask = _resample(product, box.size)
-    return PlacedProduct(pixels=pixels, mask=mask, box=box, canvas=canvas, placement=_said(box, product, canvas))
+    return PlacedProduct(pixels=pixels, mask=mask, box=box, canvas=canvas, placement=_said(box, canvas))
 
 
 def moved_warning(rule: PlacementRule, placed: PlacedProduct) -> str | None:
@@ -56,39 +61,51 @@ def moved_warning(rule: PlacementRule, placed: PlacedProduct) -> str | None:
 
 
 def canvas_from_photo(product: Product, placed: PlacedProduct) -> Pixels:
-    """The photo itself as a canvas, scaled and moved as its product was; its border is drawn out to fill the rest."""
-    factor_x = placed.box.size.width / product.box.size.width
-    factor_y = placed.box.size.height / product.box.size.height
-    rows = _source(placed.canvas.height, placed.box.top, product.box.top, factor_y, product.size.height)
-    columns = _source(placed.canvas.width, placed.box.left, product.box.left, factor_x, product.size.width)
-    resized = Image.fromarray(product.photo).resize(
-        (max(1, round(product.size.width * factor_x)), max(1, round(product.size.height * factor_y))),
-        Image.Resampling.LANCZOS,
+    """The photo itself as a canvas, scaled and moved as its product was; its border is drawn out to fill the rest.
+
+    Only what the canvas shows is resampled, however large the whole photo would be at the product's scale.
+    """
+    height, width = product.photo.shape[:2]
+    rows = _shown(
+        placed.canvas.height, (placed.box.top, placed.box.bottom), (product.box.top, product.box.bottom), height
     )
-    scaled = np.asarray(resized)
-    rows = np.clip(np.rint(rows * factor_y).astype(int), 0, scaled.shape[0] - 1)
-    columns = np.clip(np.rint(columns * factor_x).astype(int), 0, scaled.shape[1] - 1)
-    return Pixels(frozen_array(scaled[np.ix_(rows, columns)]))
+    columns = _shown(
+        placed.canvas.width, (placed.box.left, placed.box.right), (product.box.left, product.box.right), width
+    )
+    (top, bottom), (upper, lower) = rows
+    (left, right), (first, last) = columns
+    window = (first, upper, last, lower)
+    shown = Image.fromarray(product.photo).resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=window)
+    bare = ((top, placed.canvas.height - bottom), (left, placed.canvas.width - right), (0, 0))
+    return Pixels(frozen_array(np.pad(np.asarray(shown), bare, mode="edge")))
 
 
-def _source(length: int, placed: int, original: int, factor: float, limit: int) -> np.ndarray:
-    """For each canvas coordinate the photo's, held inside the photo."""
-    return np.clip((np.arange(length) - placed) / factor + original, 0, limit - 1)
+def _shown(
+    length: int, placed: tuple[int, int], original: tuple[int, int], limit: int
+) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Along one axis: the canvas's pixels that the photo covers, and the part of the photo they show."""
+    step = (original[1] - original[0]) / (placed[1] - placed[0])
+    start = max(0, math.ceil(placed[0] - original[0] / step - 1e-6))
+    stop = min(length, math.floor(placed[1] + (limit - original[1]) / step + 1e-6))
+    first, last = (original[0] + (edge - placed[0]) * step for edge in (start, stop))
+    return (start, stop), (max(first, 0.0), min(last, float(limit)))
 
 
-def _wanted(product: Product, canvas: Size, rule: PlacementRule, rng: np.random.Generator) -> Placement:
+def _wanted(product: Product, canvas: Size, rule: PlacementRule, draws: NDArray[np.float64]) -> Placement:
+    """The rule as a placement, which may still stick out of the canvas."""
     if isinstance(rule, Placement):
         return rule
     if rule == "centre":
         size = _size_at(_CENTRE_SCALE, product.box.size, canvas)
-        return Placement(scale=_CENTRE_SCALE, x=0.5, y=(canvas.height + size[0]) / 2 / canvas.height)
+        return Placement(scale=_CENTRE_SCALE, x=0.5, y=(canvas.height + size.height) / 2 / canvas.height)
     if rule == "original":
         return _as_in_photo(product, canvas)
-    scale = rng.uniform(*_SCALES)
-    room = 1 - _size_at(scale, product.box.size, canvas)[1] / canvas.width
+    scale, across, floor = (float(draw) for draw in draws)
+    scale = _SCALES[0] + scale * (_SCALES[1] - _SCALES[0])
+    room = 1 - _size_at(scale, product.box.size, canvas).width / canvas.width
     # The middle four fifths of the room there is: an advert's product does not hug the frame.
-    x = 0.5 + rng.uniform(-0.4, 0.4) * max(room, 0.0)
-    return Placement(scale=scale, x=x, y=rng.uniform(*_FLOORS))
+    x = 0.5 + (across - 0.5) * 0.8 * room
+    return Placement(scale=scale, x=x, y=_FLOORS[0] + floor * (_FLOORS[1] - _FLOORS[0]))
 
 
 def _as_in_photo(product: Product, canvas: Size) -> Placement:
@@ -103,44 +120,55 @@ def _as_in_photo(product: Product, canvas: Size) -> Placement:
     )
 
 
-def _size_at(scale: float, size: Size, canvas: Size) -> tuple[float, float]:
-    """Height and width of the product's box at a scale, unrounded."""
-    factor = scale * canvas.shorter_side / max(size.height, size.width)
-    return size.height * factor, size.width * factor
+def _size_at(scale: float, size: Size, canvas: Size) -> Size:
+    """The product's size at a scale, in whole pixels, no larger than fits the canvas.
+
+    The shorter side follows from the longer one's whole pixels: so does the scale that is told, and leads back here.
+    """
+    longer = max(size.height, size.width)
+    most = min(canvas.height * longer // size.height, canvas.width * longer // size.width)
+    side = min(max(round(scale * canvas.shorter_side), 1), most)
+    height, width = (max(1, round(length * side / longer)) for length in (size.height, size.width))
+    return Size(height=height, width=width)
 
 
 def _fit(size: Size, canvas: Size, wanted: Placement) -> Box:
     """The box on the canvas's pixels: shrunk to the canvas where it is larger, then moved inside."""
-    height, width = _size_at(wanted.scale, size, canvas)
-    shrink = min(1.0, canvas.height / height, canvas.width / width)
-    height, width = (max(1, round(side * shrink)) for side in (height, width))
-    left = _inside(round(wanted.x * canvas.width - width / 2), width, canvas.width)
-    top = _inside(round(wanted.y * canvas.height) - height, height, canvas.height)
-    return Box(left=left, top=top, right=left + width, bottom=top + height)
+    placed = _size_at(wanted.scale, size, canvas)
+    left = _inside(round(wanted.x * canvas.width - placed.width / 2), placed.width, canvas.width)
+    top = _inside(round(wanted.y * canvas.height) - placed.height, placed.height, canvas.height)
+    return Box(left=left, top=top, right=left + placed.width, bottom=top + placed.height)
 
 
 def _inside(start: int, length: int, limit: int) -> int:
     return min(max(start, 0), limit - length)
 
 
-def _said(box: Box, product: Product, canvas: Size) -> Placement:
+def _said(box: Box, canvas: Size) -> Placement:
     """A box in the wire's words, such that they lead to it again."""
-    tall = product.box.size.height >= product.box.size.width
-    longer = box.size.height if tall else box.size.width
     return Placement(
-        scale=longer / canvas.shorter_side,
+        scale=max(box.size.height, box.size.width) / canvas.shorter_side,
         x=(box.left + box.right) / 2 / canvas.width,
         y=box.bottom / canvas.height,
     )
 
 
 def _resample(product: Product, size: Size) -> tuple[Pixels, ProductMask]:
-    """Photo and mask cut to the product's box and resampled to the placed size.
+    """Photo and mask cut to the product's box and resampled to the placed size; 1:1 gives the photo's own pixels.
 
-    Pillow's `box` lets the kernel see the photo's own surroundings, and 1:1 gives the photo's pixels exactly.
+    The mask's kernel is bicubic: Lanczos would leave ripples around the product.
     """
-    edges = (product.box.left, product.box.top, product.box.right, product.box.bottom)
-    shape = (size.width, size.height)
-    pixels = Image.fromarray(product.photo).resize(shape, Image.Resampling.LANCZOS, box=edges)
-    mask = Image.fromarray(product.mask).resize(shape, Image.Resampling.BILINEAR, box=edges)
-    return Pixels(frozen_array(np.asarray(pixels))), ProductMask(frozen_array(np.asarray(mask)))
+    pixels = _resized(product.photo, product.box, size, Image.Resampling.LANCZOS)
+    return Pixels(pixels), ProductMask(_resized(product.mask, product.box, size, Image.Resampling.BICUBIC))
+
+
+def _resized(picture: UInt8Array, box: Box, size: Size, kernel: Image.Resampling) -> UInt8Array:
+    """A picture's box at another size; the kernel sees its surroundings, and no more of the picture is copied."""
+    if box.size == size:
+        return frozen_array(picture[box.slices].copy())
+    shrink = max(1.0, box.size.height / size.height, box.size.width / size.width)
+    margin = math.ceil(_LANCZOS_REACH * shrink) + 1
+    left, top = max(0, box.left - margin), max(0, box.top - margin)
+    near = np.ascontiguousarray(picture[top : box.bottom + margin, left : box.right + margin])
+    window = (box.left - left, box.top - top, box.right - left, box.bottom - top)
+    return frozen_array(np.asarray(Image.fromarray(near).resize((size.width, size.height), kernel, box=window)))

@@ -32,6 +32,13 @@ class Device:
         return self.torch_device.type
 
     @property
+    def memory_gb(self) -> float | None:
+        """Memory of the accelerator, 10^9 bytes; None on the CPU."""
+        if self.torch_device.type != "cuda":
+            return None
+        return torch.cuda.get_device_properties(self.torch_device).total_memory / 1e9
+
+    @property
     def dtype_name(self) -> str:
         """`float16`, `bfloat16` or `float32`."""
         return str(self.dtype).removeprefix("torch.")
@@ -85,12 +92,13 @@ def memory_errors_as_ours() -> Generator[None]:
         _give_back()
         raise OutOfMemory(_ADVICE) from None
     except RuntimeError as error:
-        if "not enough memory" not in str(error):
+        if not any(words in str(error) for words in _HOST_ALLOCATOR_SAYS):
             raise
         _give_back()
         raise OutOfMemory(_ADVICE) from None
 
 
+_HOST_ALLOCATOR_SAYS = ("can't allocate memory", "not enough memory")
 _ADVICE = "The device's memory does not hold a picture of this size: make `width` and `height` smaller."
 
 

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import diffusers.utils.logging
 import torch
+import transformers.utils.logging
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -25,6 +27,7 @@ class Painter:
     """
 
     def __init__(self, bundle: Bundle, device: Device) -> None:
+        _quieten()
         try:
             self.text_to_image = _load_checkpoint(bundle, TEXT_TO_IMAGE, device)
             self.inpainting = _load_checkpoint(bundle, INPAINTING, device, beside=self.text_to_image)
@@ -50,6 +53,13 @@ class Painter:
     def finish(self, denoising: Denoising) -> Pixels:
         """Decode a pass; see `Diffusion.finish`."""
         return self._diffusion.finish(denoising)
+
+
+def _quieten() -> None:
+    """No progress bars and no advice to training scripts among a server's log lines; errors are still told."""
+    for logging in (diffusers.utils.logging, transformers.utils.logging):
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
 
 
 def _load_checkpoint(bundle: Bundle, name: str, device: Device, beside: Checkpoint | None = None) -> Checkpoint:

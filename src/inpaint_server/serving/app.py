@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import os
 import re
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -282,7 +284,9 @@ def main() -> None:
     """`python -m inpaint_server.serving.app --uds PATH`: the engine behind a front door."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--uds", type=Path, required=True)
-    raise SystemExit(run(read(), unix_socket=parser.parse_args().uds))
+    code = run(read(), unix_socket=parser.parse_args().uds)
+    sys.stdout.flush()
+    os._exit(code)  # everything is answered and stopped; torch takes seconds to tear itself down
 
 
 if __name__ == "__main__":

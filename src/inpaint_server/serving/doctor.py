@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import shutil
 import subprocess
@@ -60,8 +61,6 @@ def _packages(_: Settings) -> Iterable[Finding]:
 
 
 def _device(settings: Settings) -> Iterable[Finding]:
-    import torch
-
     from inpaint_server.models.device import choose
 
     try:
@@ -69,21 +68,15 @@ def _device(settings: Settings) -> Iterable[Finding]:
     except InpaintServerError as error:
         yield Finding(subject="device", found="none", remedy=error.message)
         return
-    if device.torch_device.type == "cpu":
-        slow = (
-            "float16 on a CPU is 30 times slower: set INPAINT_DTYPE=float32." if device.dtype_name == "float16" else ""
-        )
-        yield Finding(
-            subject="device", found=f"cpu, {torch.get_num_threads()} threads, {device.dtype_name}", remedy=slow
-        )
+    memory = device.memory_gb
+    if memory is None:
+        slow = device.dtype_name == "float16"
+        remedy = "float16 on a CPU is 30 times slower: set INPAINT_DTYPE=float32." if slow else ""
+        yield Finding(subject="device", found=f"cpu, {os.cpu_count()} cores, {device.dtype_name}", remedy=remedy)
         yield Finding(subject="attention", found="sdpa")
         return
-    memory = torch.cuda.get_device_properties(device.torch_device).total_memory / 1e9
-    yield Finding(
-        subject="device",
-        found=f"{device.name}, {memory:.0f} GB, {device.dtype_name}, CUDA {torch.version.cuda}",
-        remedy="" if memory > _ENOUGH_MEMORY_GB else "The full bundle is meant for 24 GB: use INPAINT_MAX_BATCH=1.",
-    )
+    remedy = "" if memory > _ENOUGH_MEMORY_GB else "The full bundle is meant for 24 GB: set INPAINT_MAX_BATCH=1."
+    yield Finding(subject="device", found=f"{device.name}, {memory:.0f} GB, {device.dtype_name}", remedy=remedy)
     yield _attention()
 
 

@@ -129,15 +129,15 @@ def _ask_sagemaker(request: dict[str, Any], name: str) -> dict[str, Any]:
         raise InvalidRequest("Install boto3 (pip install 'inpaint-server[aws]') to ask a SageMaker endpoint.") from None
     try:
         # A read that times out must not be sent again: the first one may still be painting.
-        client = boto3.client("sagemaker-runtime", config=Config(read_timeout=70, retries={"max_attempts": 0}))
+        client: Any = boto3.client("sagemaker-runtime", config=Config(read_timeout=70, retries={"max_attempts": 0}))
         answer = client.invoke_endpoint(
             EndpointName=name, ContentType=_CONTENT_TYPE, Accept=_CONTENT_TYPE, Body=json.dumps(request).encode()
         )
     except ClientError as error:
-        original = error.response.get("OriginalMessage")
-        if original is None:
+        told: dict[str, Any] = dict(error.response)
+        if "OriginalMessage" not in told:
             raise InvalidRequest(f"The endpoint {name} refused: {error}.") from None
-        return _answer_or_error(error.response.get("OriginalStatusCode", 500), original.encode())
+        return _answer_or_error(told["OriginalStatusCode"], told["OriginalMessage"].encode())
     except BotoCoreError as error:
         raise InvalidRequest(f"The endpoint {name} cannot be asked: {error}.") from None
     return json.loads(answer["Body"].read())

@@ -6,7 +6,7 @@ import base64
 import binascii
 import io
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.lib import format as npy
@@ -38,12 +38,12 @@ def parse_object(text: bytes, where: str) -> dict[str, Any]:
     if not text.strip():
         raise InvalidRequest(f"Send a JSON object: {where} is empty.")
     try:
-        fields = from_json(text, allow_inf_nan=False)
+        fields: Any = from_json(text, allow_inf_nan=False)
     except ValueError as error:
         raise InvalidRequest(f"Correct the JSON in {where}: {error}.") from None
     if not isinstance(fields, dict):
         raise InvalidRequest(f"Send a JSON object in {where}, not another JSON value.")
-    return fields
+    return cast("dict[str, Any]", fields)
 
 
 def from_base64(text: Any, field: str) -> bytes | None:

@@ -1,0 +1,182 @@
+"""The front door's handler: forwards one request's bytes to the engine and brings its answer back, unchanged.
+
+multi-model-server imports this into every worker, so it imports neither pixels nor models, and it returns whatever
+happens: an exception that leaves a handler costs the worker and the caller's answer.
+
+The model folder that the server names is the run folder's `model`; beside it lie the engine's socket, the
+supervisor's `state` and its `probe` token (see `serving.run_folder`).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from sagemaker_inference import content_types
+
+from inpaint_server.errors import Draining, InpaintServerError, Internal, Overloaded
+from inpaint_server.serving import form
+from inpaint_server.serving.run_folder import RunFolder
+from inpaint_server.serving.unix_http import UnixConnection
+
+FORWARDED = (
+    "content-type",
+    "accept",
+    "x-amzn-sagemaker-custom-attributes",
+    "x-amzn-sagemaker-inference-id",
+    "x-amzn-trace-id",
+    "traceparent",
+)
+RETURNED = ("X-Amzn-SageMaker-Custom-Attributes", "Retry-After", "Allow")
+PROBE_HEADER = "x-inpaint-probe"
+RETRY_AFTER_S = 5
+
+# multi-model-server's decoder loses a worker whose reply is so small that its receive buffer shrinks to less than the
+# next reply's headers: no reply may be shorter than this, and no header longer than the other.
+_SHORTEST_REPLY = 1100
+_LONGEST_HEADER = 1024
+_UNSAFE = re.compile(r"[^\x20-\x7e\x80-\xff]")
+
+
+class Context(Protocol):
+    """What multi-model-server tells about the requests it hands over; the part that is used here."""
+
+    system_properties: dict[str, Any]
+
+    def get_request_id(self, idx: int) -> str | None:
+        """The id that the front door gave the request."""
+        ...
+
+    def get_all_request_header(self, idx: int) -> dict[str, Any]:
+        """Headers in the caller's spelling; for a form also its parts' names, each with a dict."""
+        ...
+
+    def set_response_status(self, code: int, phrase: str, idx: int) -> None:
+        """Status of one answer."""
+        ...
+
+    def set_response_content_type(self, idx: int, value: str) -> None:
+        """Content type of one answer."""
+        ...
+
+    def set_response_header(self, idx: int, key: str, value: str) -> None:
+        """A header of one answer; `value` must be a string without control characters."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One answer on its way back to the caller."""
+
+    status: int
+    content_type: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def handle(data: list[dict[str, Any]] | None, context: Context) -> list[bytes] | None:
+    """Answer the requests that multi-model-server hands over (one at a time as it is set up here).
+
+    Args:
+        data: For each request its parameters by name; None: the call made once, when a worker loads.
+        context: Their headers, and where status and headers of the answers go.
+
+    Returns:
+        The answers' bodies, in order.
+    """
+    if data is None:
+        return None
+    folder = RunFolder(Path(context.system_properties["model_dir"]).parent)
+    return [_answer(fields, context, index, folder) for index, fields in enumerate(data)]
+
+
+def _answer(fields: dict[str, Any], context: Context, index: int, folder: RunFolder) -> bytes:
+    request_id = context.get_request_id(index) or ""
+    headers = {name.lower(): value for name, value in context.get_all_request_header(index).items()}
+    try:
+        reply = _reply(fields, headers, request_id, folder)
+    except Exception as error:  # noqa: BLE001 - see the module's description
+        sys.stderr.write(f"request {request_id} could not be forwarded: {error!r}\n")
+        reply = error_reply(Internal(f"The request failed; its id is {request_id}."), request_id)
+    body, padding = _padded(reply)
+    context.set_response_status(reply.status, "", index)
+    context.set_response_content_type(index, _safe(reply.content_type))
+    for name, value in {**reply.headers, **padding}.items():
+        context.set_response_header(index, name, _safe(value))
+    return body
+
+
+def _reply(fields: dict[str, Any], headers: dict[str, Any], request_id: str, folder: RunFolder) -> Reply:
+    token = headers.get(PROBE_HEADER)
+    if isinstance(token, str) and token == folder.probe_token():
+        return Reply(status=200, content_type=content_types.JSON, body=b"{}")
+    sent = {name: _latin(headers[name]) for name in FORWARDED if isinstance(headers.get(name), str)}
+    sent["x-request-id"] = request_id
+    if "body" in fields and not form.is_form(sent.get("content-type", "")):
+        body = bytes(fields["body"])
+    else:
+        sent["content-type"], body = form.encode(fields, headers, sent.get("content-type", ""))
+    try:
+        with folder.working():
+            return _forward(body, sent, folder)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return error_reply(_absence(folder), request_id)
+    except (OSError, http.client.HTTPException):
+        return error_reply(Internal(f"The request was lost; its id is {request_id}. Send it again."), request_id)
+
+
+def _forward(body: bytes, headers: dict[str, str], folder: RunFolder) -> Reply:
+    # The server does not say which method it was called with; GET is what comes without a body and a type.
+    method = "POST" if body or "content-type" in headers else "GET"
+    connection = UnixConnection(folder.socket)
+    try:
+        connection.request(method, "/invocations", body, headers)
+        answer = connection.getresponse()
+        return Reply(
+            status=answer.status,
+            content_type=answer.getheader("content-type", content_types.OCTET_STREAM),
+            body=answer.read(),
+            headers={name: value for name in RETURNED if (value := answer.getheader(name))},
+        )
+    finally:
+        connection.close()
+
+
+def _absence(folder: RunFolder) -> InpaintServerError:
+    """Why nothing listens on the engine's socket."""
+    if folder.state() == "draining":
+        return Draining("The server is stopping; send the request to another one.", retry_after=RETRY_AFTER_S)
+    return Overloaded("The models are being loaded again; send the request again later.", retry_after=RETRY_AFTER_S)
+
+
+def error_reply(error: InpaintServerError, request_id: str) -> Reply:
+    """An error of ours, as the wire spells it."""
+    content = {"code": error.code, "message": error.message, "request_id": request_id}
+    retry = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    body = json.dumps({"error": content}).encode()
+    return Reply(status=error.status, content_type=content_types.JSON, body=body, headers=retry)
+
+
+def _padded(reply: Reply) -> tuple[bytes, dict[str, str]]:
+    """The body, and headers if need be, long enough for multi-model-server: spaces after JSON, else a header."""
+    missing = _SHORTEST_REPLY - len(reply.body)
+    if missing <= 0:
+        return reply.body, {}
+    if reply.content_type.startswith(content_types.JSON):
+        return reply.body.rstrip(b"\n") + b" " * missing + b"\n", {}
+    return reply.body, {"X-Padding": "-" * min(missing, _LONGEST_HEADER)}
+
+
+def _safe(value: str) -> str:
+    return _UNSAFE.sub("?", value)[:_LONGEST_HEADER]
+
+
+def _latin(value: str) -> str:
+    """A header's value as http.client can send it: its bytes as they came, control characters replaced."""
+    return _UNSAFE.sub("?", value)

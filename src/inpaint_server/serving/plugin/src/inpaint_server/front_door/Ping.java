@@ -1,0 +1,32 @@
+package inpaint_server.front_door;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.Paths;
+import software.amazon.ai.mms.servingsdk.Context;
+import software.amazon.ai.mms.servingsdk.ModelServerEndpoint;
+import software.amazon.ai.mms.servingsdk.annotations.Endpoint;
+import software.amazon.ai.mms.servingsdk.annotations.helpers.EndpointTypes;
+import software.amazon.ai.mms.servingsdk.http.Request;
+import software.amazon.ai.mms.servingsdk.http.Response;
+
+/**
+ * GET /ping: 200 while the supervisor says "ready" in its state file, else 503.
+ *
+ * <p>The built-in ping answers 200 as soon as the port listens. The state file lies in this
+ * process's temp folder, which belongs to this one server.
+ */
+@Endpoint(urlPattern = "ping", endpointType = EndpointTypes.INFERENCE, description = "Readiness")
+public class Ping extends ModelServerEndpoint {
+    private final Path state = Paths.get(System.getProperty("java.io.tmpdir"), "state");
+
+    @Override
+    public void doGet(Request request, Response response, Context context) throws IOException {
+        String word = Files.exists(state) ? new String(Files.readAllBytes(state), StandardCharsets.US_ASCII) : "gone";
+        response.setStatus("ready".equals(word) ? 200 : 503);
+        response.setContentType("application/json");
+        response.getOutputStream().write(("{\"status\": \"" + word + "\"}\n").getBytes(StandardCharsets.US_ASCII));
+    }
+}

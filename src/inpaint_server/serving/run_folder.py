@@ -1,0 +1,81 @@
+"""The temporary folder of one running server: where its processes find each other."""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+State = Literal["starting", "ready", "unresponsive", "restarting", "draining"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths and words that supervisor, front door (its Java plug-in too) and handlers share.
+
+    Args:
+        path: The folder; also the front door's temp folder.
+    """
+
+    path: Path
+
+    @property
+    def socket(self) -> Path:
+        """The engine's Unix socket."""
+        return self.path / "engine.sock"
+
+    @property
+    def management(self) -> Path:
+        """The front door's management socket."""
+        return self.path / "management.sock"
+
+    @property
+    def model(self) -> Path:
+        """The empty folder that multi-model-server is told is the model."""
+        return self.path / "model"
+
+    @property
+    def properties(self) -> Path:
+        """multi-model-server's configuration."""
+        return self.path / "front-door.properties"
+
+    def prepare(self) -> None:
+        """Fill a new folder: state `starting`, a new probe token, nobody at work."""
+        self.model.mkdir()
+        (self.path / "work").touch()
+        (self.path / "probe").write_text(secrets.token_hex(16))
+        self.write_state("starting")
+
+    def probe_token(self) -> str:
+        """What the supervisor's probes say, so that a handler answers them itself."""
+        return (self.path / "probe").read_text()
+
+    def state(self) -> str:
+        """What the supervisor said last."""
+        return (self.path / "state").read_text()
+
+    def write_state(self, state: State) -> None:
+        """Say it; readers see the old word or the new one, nothing in between."""
+        draft = self.path / "state.new"
+        draft.write_text(state)
+        draft.replace(self.path / "state")
+
+    @contextmanager
+    def working(self) -> Generator[None]:
+        """Held by a handler while it answers a request; the kernel lets go of it when the handler dies."""
+        with (self.path / "work").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
+
+    def is_working(self) -> bool:
+        """Whether any handler is answering a request."""
+        with (self.path / "work").open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False

@@ -1,0 +1,77 @@
+"""The CUDA path, on a machine with a GPU (`make test-gpu`): the CPU's code on another device and precision."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from inpaint_server.errors import OutOfMemory
+from inpaint_server.models import bundle as bundles
+from inpaint_server.models.device import choose
+from inpaint_server.models.painter import Painter
+from inpaint_server.types import Generate, Pixels, Point, Sampling, Segment, Size, frozen_array
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+FOLDER = Path(os.environ.get("MODEL_DIR", "")) if os.environ.get("MODEL_DIR") else bundles.DEMO
+
+
+@pytest.fixture(scope="module")
+def painter() -> Painter:
+    return Painter(bundles.open_bundle(FOLDER), choose("cuda", "auto"))
+
+
+def ask(seed: int, size: Size | None = None) -> Generate:
+    return Generate(
+        prompt="a wooden table",
+        negative_prompt="",
+        size=size or Size(height=256, width=256),
+        sampling=Sampling(steps=8, guidance_scale=5.0, scheduler="dpmpp_2m_karras"),
+        noise_seed=seed,
+    )
+
+
+def paint(painter: Painter, *asks: Generate) -> list[Pixels]:
+    under_way = [painter.begin(one) for one in asks]
+    while not under_way[0].done:
+        painter.advance(under_way)
+    return [painter.finish(one) for one in under_way]
+
+
+def test_weights_are_in_half_precision_on_the_gpu_and_attention_is_told(painter: Painter):
+    assert painter.card.dtype == "float16"
+    assert painter.card.attention in {"xformers", "sdpa"}
+    assert next(painter.inpainting.unet.parameters()).is_cuda
+
+
+def test_the_gpu_paints_what_the_cpu_paints(painter: Painter):
+    """Half precision against single: the same picture to the eye, mean difference below 4/255."""
+    on_cpu = Painter(bundles.open_bundle(FOLDER), choose("cpu", "float32"))
+    difference = np.abs(paint(painter, ask(1))[0].astype(int) - paint(on_cpu, ask(1))[0])
+    assert difference.mean() < 4
+
+
+def test_batched_is_alone(painter: Painter):
+    together = paint(painter, ask(1), ask(2), ask(3))
+    for seed, picture in enumerate(together, start=1):
+        assert np.abs(paint(painter, ask(seed))[0].astype(int) - picture).mean() < 1
+
+
+def test_a_photo_is_segmented(painter: Painter):
+    photo = np.full((256, 256, 3), 20, np.uint8)
+    photo[80:180, 90:170] = 230
+    points = (Point(x=128, y=128, label=1),)
+    found = painter.segment(Segment(photo=Pixels(frozen_array(photo)), points=points, box=None))
+    assert found.masks.shape == (3, 256, 256)
+
+
+def test_after_out_of_memory_the_next_picture_is_painted(painter: Painter):
+    with pytest.raises(OutOfMemory):
+        painter.advance([painter.begin(ask(seed, Size(height=2048, width=2048))) for seed in range(64)])
+    assert paint(painter, ask(1))[0].shape == (256, 256, 3)

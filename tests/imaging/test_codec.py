@@ -1,0 +1,370 @@
+"""Files in and out: every mode, orientation and kind of damage."""
+
+from __future__ import annotations
+
+import io
+import struct
+import time
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from inpaint_server.errors import InvalidRequest, TooLarge
+from inpaint_server.imaging.codec import decode_mask, decode_photo, encode, fit_mask
+from inpaint_server.types import Size, UInt8Array
+from tests.imaging.pictures import LIMIT, file, noise
+
+
+def _photo(data: bytes, limit: int = LIMIT) -> UInt8Array:
+    return decode_photo(data, max_pixels=limit)[0]
+
+
+def _smooth(height: int = 24, width: int = 40) -> UInt8Array:
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack((rows * 9, columns * 5, 255 - rows * 4 - columns * 3), axis=2).astype(np.uint8)
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _png(width: int, height: int, body: bytes, *, depth: int = 8, colour: int = 2, extra: bytes = b"") -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + extra
+    return start + _chunk(b"IDAT", zlib.compress(body)) + _chunk(b"IEND", b"")
+
+
+def _bomb(kind: str, side: int) -> bytes:
+    """A small file that declares `side` x `side` pixels."""
+    if kind == "PNG":
+        return _png(side, side, bytes(1000))
+    data = bytearray(file(_smooth(), kind, **({"lossless": True} if kind == "WEBP" else {})))
+    if kind == "JPEG":
+        at = data.index(b"\xff\xc0") + 5
+        data[at : at + 4] = struct.pack(">HH", side, side)
+    else:
+        bits = struct.unpack("<I", data[21:25])[0] & ~((1 << 28) - 1)
+        data[21:25] = struct.pack("<I", bits | (side - 1) | (side - 1) << 14)
+    return bytes(data)
+
+
+# Formats and modes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
+def test_lossless_formats_give_every_pixel(kind: str, options: dict[str, bool]):
+    photo, mask = decode_photo(file(noise(30, 20), kind, **options), max_pixels=LIMIT)
+    np.testing.assert_array_equal(photo, noise(30, 20))
+    assert mask is None
+    assert not photo.flags.writeable
+
+
+def test_jpeg_comes_close():
+    assert np.abs(_photo(file(_smooth(), "JPEG", quality=95, subsampling=0)) - _smooth().astype(int)).max() < 12
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
+def test_modes_without_alpha(mode: str):
+    image = Image.fromarray(_smooth()).convert(mode)
+    photo, mask = decode_photo(file(image), max_pixels=LIMIT)
+    np.testing.assert_array_equal(photo, np.asarray(image.convert("RGB")))
+    assert mask is None
+
+
+def test_cmyk_is_neither_inverted_nor_refused():
+    colours = np.full((16, 16, 3), (200, 40, 90), np.uint8)
+    photo = _photo(file(Image.fromarray(colours).convert("CMYK"), "JPEG", quality=95))
+    assert np.abs(photo - colours.astype(int)).max() < 8
+
+
+def test_sixteen_bits_are_scaled_and_not_clipped():
+    values = np.linspace(0, 65535, 16 * 16).reshape(16, 16).astype(np.uint16)
+    photo = _photo(file(Image.fromarray(values)))
+    np.testing.assert_array_equal(photo, np.repeat(np.rint(values / 257)[..., None], 3, axis=2))
+
+
+def test_sixteen_bits_a_channel():
+    values = np.linspace(0, 65535, 16 * 16 * 3).reshape(16, 16, 3).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    assert np.abs(_photo(_png(16, 16, rows, depth=16)) - values / 257).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_of_an_animation_the_first_picture_counts(kind: str):
+    pictures = [Image.new("RGB", (16, 16), colour) for colour in ("red", "green", "blue")]
+    data = file(pictures[0], kind, save_all=True, append_images=pictures[1:], lossless=True)
+    assert (_photo(data) == (255, 0, 0)).all()
+
+
+# Alpha ---------------------------------------------------------------------------------------------------------------
+
+
+def _alpha() -> UInt8Array:
+    alpha = np.zeros((24, 40), np.uint8)
+    alpha[5:20, 10:30] = 255
+    alpha[5:20, 9] = 100
+    return alpha
+
+
+def test_alpha_is_the_mask_and_the_colours_beneath_stay():
+    data = file(np.dstack((_smooth(), _alpha())))
+    photo, mask = decode_photo(data, max_pixels=LIMIT)
+    np.testing.assert_array_equal(photo, _smooth())
+    np.testing.assert_array_equal(mask, _alpha())
+
+
+@pytest.mark.parametrize("mode", ["LA", "P"])
+def test_alpha_of_other_modes(mode: str):
+    if mode == "LA":
+        data = file(Image.merge("LA", [Image.fromarray(_smooth()[..., 0]), Image.fromarray(_alpha())]))
+        expected = _alpha()
+    else:
+        image = Image.fromarray((_alpha() >= 128).astype(np.uint8)).convert("P")
+        image.putpalette([0, 0, 0, 250, 100, 50])
+        data = file(image, transparency=0)
+        expected = np.where(_alpha() >= 128, 255, 0)
+    mask = decode_photo(data, max_pixels=LIMIT)[1]
+    np.testing.assert_array_equal(mask, expected)
+
+
+@pytest.mark.parametrize("level", [255, 200])
+def test_an_alpha_channel_that_leaves_nothing_out_is_no_mask(level: int):
+    data = file(np.dstack((_smooth(), np.full((24, 40), level, np.uint8))))
+    photo, mask = decode_photo(data, max_pixels=LIMIT)
+    assert mask is None
+    np.testing.assert_array_equal(photo, _smooth())
+
+
+def test_wholly_transparent_is_refused():
+    with pytest.raises(InvalidRequest, match="transparent"):
+        _photo(file(np.dstack((_smooth(), np.zeros((24, 40), np.uint8)))))
+
+
+# Orientation and colour ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_eight_orientations_show_the_same_picture(kind: str, orientation: int):
+    upright = _smooth()
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: upright[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {"lossless": True}
+    photo = _photo(file(np.ascontiguousarray(stored), kind, exif=exif, **options))
+    assert photo.shape == upright.shape
+    assert np.abs(photo - upright.astype(int)).max() <= (12 if kind == "JPEG" else 0)
+
+
+def test_the_mask_of_a_turned_photo_turns_along():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = np.rot90(np.dstack((_smooth(), _alpha())), 1)
+    photo, mask = decode_photo(file(np.ascontiguousarray(stored), exif=exif), max_pixels=LIMIT)
+    np.testing.assert_array_equal(photo, _smooth())
+    np.testing.assert_array_equal(mask, _alpha())
+
+
+@pytest.mark.parametrize(
+    "exif", [b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"nonsense", b"Exif\0\0MM\0*" + b"\xff" * 60]
+)
+def test_a_damaged_exif_block_costs_nothing(exif: bytes):
+    np.testing.assert_array_equal(_photo(file(_smooth(), exif=exif)), _smooth())
+
+
+def test_a_colour_profile_is_applied():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    np.testing.assert_array_equal(_photo(file(_smooth(), icc_profile=srgb)), _smooth())
+    # A profile for another kind of picture, and one that is none, leave the pixels as they are.
+    np.testing.assert_array_equal(_photo(file(_smooth(), icc_profile=profile)), _smooth())
+    np.testing.assert_array_equal(_photo(file(_smooth(), icc_profile=b"nonsense" * 40)), _smooth())
+
+
+def test_a_wide_profile_changes_the_numbers():
+    """sRGB's own profile with red and green primaries exchanged: red must come out green."""
+    srgb = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    count = struct.unpack(">I", srgb[128:132])[0]
+    tags = {bytes(srgb[at : at + 4]): at for at in range(132, 132 + 12 * count, 12)}
+    red, green, name = tags[b"rXYZ"], tags[b"gXYZ"], tags[b"desc"]
+    srgb[red + 4 : red + 12], srgb[green + 4 : green + 12] = srgb[green + 4 : green + 12], srgb[red + 4 : red + 12]
+    at = struct.unpack(">I", srgb[name + 4 : name + 8])[0]
+    end = at + struct.unpack(">I", srgb[name + 8 : name + 12])[0]
+    srgb[at:end] = srgb[at:end].replace(b"s\0R\0G\0B", b"x\0R\0G\0B")
+    photo = _photo(file(Image.new("RGB", (16, 16), (255, 0, 0)), icc_profile=bytes(srgb)))
+    assert photo[..., 1].min() > 240
+    assert photo[..., 0].max() < 15
+
+
+# Hostile files -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0",
+        b"hello, world" * 100,
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff\xe0",
+        b"RIFF\x10\0\0\0WEBPVP8 ",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        file(_smooth(), "GIF"),
+        file(_smooth(), "BMP"),
+        file(_smooth(), "TIFF"),
+        _png(0, 0, b""),
+        _png(16, 16, b"short"),
+        _png(16, 16, bytes(16 * 49), depth=3),
+        _png(16, 16, bytes(16 * 49), extra=_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(50_000_000)))),
+    ],
+)
+@pytest.mark.parametrize("field", ["image", "mask"])
+def test_what_is_no_picture_is_told_so(data: bytes, field: str):
+    with pytest.raises(InvalidRequest) as caught:
+        if field == "image":
+            decode_photo(data, max_pixels=LIMIT)
+        else:
+            decode_mask(data, size=Size(height=16, width=16), max_pixels=LIMIT)
+    assert caught.value.field == field
+    assert f"`{field}`" in caught.value.message
+    assert "send" in caught.value.message
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_cut_anywhere_it_is_refused_or_whole(kind: str):
+    data = file(noise(40, 40), kind)
+    whole = _photo(data)
+    refused = 0
+    for length in range(0, len(data), max(1, len(data) // 150)):
+        try:
+            np.testing.assert_array_equal(_photo(data[:length]), whole)
+        except InvalidRequest:
+            refused += 1
+    assert refused >= 140
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_damaged_anywhere_it_answers_a_picture_or_one_of_our_errors(kind: str):
+    data, rng = file(_smooth(), kind), np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(data)
+        for at in rng.integers(0, min(len(data), 400), 3):
+            damaged[at] = rng.integers(256)
+        try:
+            assert _photo(bytes(damaged), 1_000_000).dtype == np.uint8
+        except (InvalidRequest, TooLarge):
+            continue
+
+
+@pytest.mark.parametrize(("kind", "side"), [("PNG", 30_000), ("PNG", 2**31 - 1), ("JPEG", 30_000), ("WEBP", 16_383)])
+def test_a_bomb_is_refused_before_it_goes_off(kind: str, side: int):
+    started = time.process_time()
+    with pytest.raises(TooLarge, match=r"64 megapixels") as caught:
+        _photo(_bomb(kind, side))
+    assert time.process_time() - started < 0.5
+    assert caught.value.field == "image"
+
+
+def test_the_limit_is_the_settings_not_pillows():
+    data = file(Image.new("1", (10_000, 9_500)))  # 95 megapixels: Pillow would warn
+    with pytest.raises(TooLarge):
+        _photo(data)
+    assert _photo(data, 100_000_000).shape == (9_500, 10_000, 3)
+    with pytest.raises(TooLarge, match=r"0\.0009 megapixels"):
+        _photo(file(_smooth()), 900)
+    assert _photo(file(_smooth()), 960).shape == (24, 40, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 100), (100, 7)])
+def test_tiny_pictures_are_refused(size: tuple[int, int]):
+    with pytest.raises(InvalidRequest, match="at least 8 x 8"):
+        _photo(file(Image.new("RGB", size)))
+
+
+# Masks ---------------------------------------------------------------------------------------------------------------
+
+
+def _mask(data: bytes, height: int = 24, width: int = 40) -> UInt8Array:
+    return decode_mask(data, size=Size(height=height, width=width), max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "1", "P"])
+def test_masks_of_every_mode(mode: str):
+    white = np.where(_alpha() == 255, 255, 0).astype(np.uint8)
+    np.testing.assert_array_equal(_mask(file(Image.fromarray(white).convert(mode))), white)
+
+
+def test_of_a_coloured_mask_the_brightest_channel_counts():
+    colours = np.zeros((24, 40, 3), np.uint8)
+    colours[:8], colours[8:16, :, 2] = (255, 0, 255), 255
+    expected = np.zeros((24, 40), np.uint8)
+    expected[:16] = 255
+    np.testing.assert_array_equal(_mask(file(colours)), expected)
+
+
+def test_white_on_transparent_is_read_as_white_on_black():
+    white = np.full((24, 40, 3), 255, np.uint8)
+    np.testing.assert_array_equal(_mask(file(np.dstack((white, _alpha())))), _alpha())
+
+
+def test_a_mask_of_the_same_shape_is_fitted():
+    # The sample's own pair: 252 x 204 for a photo of 716 x 576.
+    small = np.zeros((204, 252), np.uint8)
+    small[50:150, 60:200] = 255
+    fitted = fit_mask(small, Size(height=576, width=716))
+    assert fitted.shape == (576, 716)
+    rows, columns = np.flatnonzero((fitted >= 128).any(axis=1)), np.flatnonzero((fitted >= 128).any(axis=0))
+    edges = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    assert np.abs(np.subtract(edges, (141, 424, 170, 568))).max() <= 1
+    assert set(np.unique(fit_mask(small, Size(height=204, width=252)))) == {0, 255}
+
+
+def test_a_mask_of_another_shape_names_both_sizes():
+    with pytest.raises(InvalidRequest, match="30 x 24 pixels and the photo 40 x 24") as caught:
+        _mask(file(Image.new("L", (30, 24), 255)))
+    assert caught.value.field == "mask"
+
+
+def test_a_black_mask_is_refused():
+    with pytest.raises(InvalidRequest, match="white on black"):
+        _mask(file(Image.new("L", (40, 24), 100)))
+
+
+# Encoding ------------------------------------------------------------------------------------------------------------
+
+
+def test_png_is_lossless_for_colour_and_grey():
+    np.testing.assert_array_equal(_photo(encode(noise(20, 30), "png")), noise(20, 30))
+    np.testing.assert_array_equal(_mask(encode(_alpha(), "png")), _alpha())
+
+
+@pytest.mark.parametrize(("form", "worst"), [("jpeg", 30), ("webp", 40)])
+def test_lossy_formats_come_close(form: str, worst: int):
+    decoded = _photo(encode(_smooth(), form)).astype(int)  # pyright: ignore[reportArgumentType]
+    assert np.abs(decoded - _smooth()).mean() < worst / 10
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("picture", [noise(64, 48), noise(64, 48)[..., 0]], ids=["colour", "grey"])
+def test_the_same_pixels_give_the_same_bytes(form: str, picture: UInt8Array):
+    signatures = {"png": b"\x89PNG", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
+    data = encode(picture, form)  # pyright: ignore[reportArgumentType]
+    assert data.startswith(signatures[form])
+    assert data == encode(picture.copy(), form)  # pyright: ignore[reportArgumentType]
+    assert Image.open(io.BytesIO(data)).size == (48, 64)
+
+
+def test_the_worst_advert_fits_a_reply():
+    """Noise cannot be packed; 512 x 512 of it in base64 stays under a megabyte and a half of JSON."""
+    assert len(encode(noise(512, 512), "png")) * 4 / 3 < 1_100_000

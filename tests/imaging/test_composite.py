@@ -1,0 +1,150 @@
+"""The product's pixels are untouched, its edge is soft on the inside, and nothing else moves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from inpaint_server.imaging.composite import default_feather, keep_unpainted, lay_product, matte, soft_anti_mask
+from inpaint_server.imaging.layers import mask_on_canvas
+from inpaint_server.imaging.placement import place
+from inpaint_server.types import PaintMask, Pixels, PlacedProduct, Placement, Product, ProductMask, Size
+from tests.imaging.pictures import brute_erosion, disc, noise, rectangle
+
+CANVAS = Size(height=128, width=160)
+FEATHERS = [0, 1, 2, 3, 4, 7]
+
+
+def _placed(product: Product, scale: float = 0.6) -> PlacedProduct:
+    return place(product, CANVAS, Placement(scale=scale, x=0.5, y=0.9), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("feather", FEATHERS)
+@pytest.mark.parametrize(
+    "product", [rectangle(40, 30), disc(15), disc(50), disc(300)], ids=["box", "enlarged", "disc", "shrunk"]
+)
+def test_nothing_inside_the_eroded_mask_differs(product: Product, feather: int):
+    placed = _placed(product)
+    laid = lay_product(noise(128, 160, seed=1), placed, feather)
+    inside = brute_erosion(np.pad(placed.mask, feather + 1), feather)[
+        feather + 1 : -feather - 1, feather + 1 : -feather - 1
+    ]
+    if feather == 0:
+        inside = placed.mask  # the mask itself: whole where it is 255
+    chosen = inside == 255
+    assert chosen.any()
+    difference = laid[placed.box.slices].astype(int) - placed.pixels
+    assert np.abs(difference[chosen]).max() == 0
+
+
+@pytest.mark.parametrize("feather", FEATHERS)
+@pytest.mark.parametrize("product", [rectangle(40, 30), disc(15), disc(300)], ids=["box", "enlarged", "shrunk"])
+def test_outside_the_mask_the_canvas_is_untouched(product: Product, feather: int):
+    placed, canvas = _placed(product), noise(128, 160, seed=1)
+    outside = mask_on_canvas(placed) < (1 if feather == 0 else 128)
+    np.testing.assert_array_equal(lay_product(canvas, placed, feather)[outside], canvas[outside])
+
+
+@pytest.mark.parametrize("feather", [1, 2, 5])
+def test_a_product_that_fills_its_box_has_a_soft_edge_on_all_four_sides(feather: int):
+    placed = _placed(rectangle(40, 30))
+    black = Pixels(np.zeros((128, 160, 3), np.uint8))
+    white = PlacedProduct(
+        pixels=Pixels(np.full_like(placed.pixels, 255)),
+        mask=placed.mask,
+        box=placed.box,
+        canvas=CANVAS,
+        placement=placed.placement,
+    )
+    laid = lay_product(black, white, feather)[placed.box.slices][..., 0]
+    middle_row, middle_column = laid[laid.shape[0] // 2], laid[:, laid.shape[1] // 2]
+    for line in (middle_row, middle_row[::-1], middle_column, middle_column[::-1]):
+        assert 0 < line[0] < 255
+        assert (np.diff(line[: feather + 1].astype(int)) > 0).all()
+        assert line[feather] == 255
+
+
+def test_a_product_cut_by_the_canvas_is_not_softened_there():
+    product = rectangle(40, 30, margin=0)
+    placed = place(product, Size(height=40, width=64), "original", np.random.default_rng(0))
+    white = PlacedProduct(
+        pixels=Pixels(np.full_like(placed.pixels, 255)),
+        mask=placed.mask,
+        box=placed.box,
+        canvas=placed.canvas,
+        placement=placed.placement,
+    )
+    laid = lay_product(Pixels(np.zeros((40, 64, 3), np.uint8)), white, 3)
+    column = laid[:, placed.box.left + 15, 0]
+    assert (column == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("feather", "ramp"), [(0, []), (1, [85]), (2, [51, 153]), (3, [36, 109, 182]), (4, [28, 85, 142, 198])]
+)
+def test_the_mattes_ramp(feather: int, ramp: list[int]):
+    mask = np.zeros((21, 30), np.uint8)
+    mask[:, 10:] = 255
+    assert matte(ProductMask(mask), feather)[10].tolist() == [0] * 10 + ramp + [255] * (20 - feather)
+
+
+@pytest.mark.parametrize("feather", FEATHERS)
+def test_the_matte_of_an_edge(feather: int):
+    mask = np.zeros((21, 30), np.uint8)
+    mask[:, 10:] = 255
+    ramp = matte(ProductMask(mask), feather)[10].astype(int)
+    assert (ramp[:10] == 0).all()
+    assert (ramp[10 + feather :] == 255).all()
+    assert (np.diff(ramp[9 : 11 + feather]) >= 0).all()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_a_thin_strap_still_shows(width: int):
+    mask = np.zeros((40, 40), np.uint8)
+    mask[:, 20 : 20 + width] = 255
+    assert matte(ProductMask(mask), 3)[20].max() >= 85
+
+
+def test_float_to_uint8_rounds():
+    placed = _placed(rectangle(40, 30))
+    canvas = noise(128, 160, seed=3)
+    alpha = matte(mask_on_canvas(placed), 4)[placed.box.slices][..., None].astype(float) / 255
+    expected = np.floor(canvas[placed.box.slices] * (1 - alpha) + placed.pixels * alpha + 0.5)
+    laid = lay_product(canvas, placed, 4)[placed.box.slices]
+    assert np.abs(laid - expected).max() <= 1  # a half may fall either way in floating point
+    assert (laid == expected).mean() > 0.999
+    assert not lay_product(canvas, placed, 4).flags.writeable
+
+
+@pytest.mark.parametrize("blend", [0, 1, 2, 7, 8])
+def test_what_was_not_repainted_stays(blend: int):
+    before, painted = Pixels(np.zeros((60, 60, 3), np.uint8)), Pixels(np.full((60, 60, 3), 200, np.uint8))
+    mask = np.zeros((60, 60), np.uint8)
+    mask[30:] = 255
+    kept = keep_unpainted(before, painted, PaintMask(mask), blend)
+    column = kept[:, 30, 0].astype(int)
+    assert (column[30:] == 200).all()
+    assert (column[: 30 - blend] == 0).all()
+    assert (np.diff(column[29 - blend : 31]) > 0).all()
+
+
+def test_all_or_nothing_repainted():
+    before, painted = noise(32, 40, seed=1), noise(32, 40, seed=2)
+    everything, nothing = np.full((32, 40), 255, np.uint8), np.zeros((32, 40), np.uint8)
+    np.testing.assert_array_equal(keep_unpainted(before, painted, PaintMask(everything)), painted)
+    np.testing.assert_array_equal(keep_unpainted(before, painted, PaintMask(nothing)), before)
+
+
+@pytest.mark.parametrize(("side", "feather"), [(64, 1), (256, 1), (512, 2), (1024, 4), (2048, 8)])
+def test_the_feather_grows_with_the_canvas(side: int, feather: int):
+    assert default_feather(Size(height=side, width=2048)) == feather
+
+
+def test_the_anti_mask_is_inverted_and_soft():
+    mask = np.zeros((100, 100), np.uint8)
+    mask[:, 50:] = 255
+    soft = soft_anti_mask(ProductMask(mask))
+    assert soft.shape == (100, 100)
+    assert soft[50, 0] == 255
+    assert soft[50, 99] == 0
+    assert 100 < soft[50, 49] < 155

@@ -1,0 +1,75 @@
+"""The split line and the regions, as whole tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from inpaint_server.imaging.layers import mask_on_canvas, paint_mask, split_line
+from inpaint_server.imaging.placement import place
+from inpaint_server.types import PlacedProduct, Placement, Region, Size
+from tests.imaging.pictures import disc, rectangle
+
+CANVAS = Size(height=64, width=80)
+
+
+def _placed() -> PlacedProduct:
+    """A square of 32 x 32 in rows 24..56, columns 24..56."""
+    placed = place(rectangle(32, 32), CANVAS, Placement(scale=0.5, x=0.5, y=56 / 64), np.random.default_rng(0))
+    assert (placed.box.left, placed.box.top, placed.box.right, placed.box.bottom) == (24, 24, 56, 56)
+    return placed
+
+
+@pytest.mark.parametrize(
+    ("region", "first", "last"),
+    [
+        ("lower", 32, 64),
+        ("upper", 0, 40),
+        ("around", 0, 64),
+        ((0.0, 1.0), 0, 64),
+        ((0.25, 0.5), 16, 32),
+        ((0.5, 0.5), 0, 0),
+        ((0.0, 0.001), 0, 0),
+    ],
+)
+def test_regions(region: Region, first: int, last: int):
+    expected = np.zeros((64, 80), np.uint8)
+    expected[first:last] = 255
+    expected[24:56, 24:56] = 0
+    mask = paint_mask(region, _placed(), 0.5)
+    np.testing.assert_array_equal(mask, expected)
+    assert not mask.flags.writeable
+
+
+def test_lower_and_upper_overlap_and_leave_no_seam():
+    placed = _placed()
+    lower, upper = paint_mask("lower", placed, 0.5), paint_mask("upper", placed, 0.5)
+    around = paint_mask("around", placed, 0.5)
+    np.testing.assert_array_equal(np.maximum(lower, upper), around)
+    assert ((lower > 0) & (upper > 0)).any(axis=1).sum() == 8
+    np.testing.assert_array_equal(paint_mask("upper", placed, 0.5, overlap=0) > 0, (around > 0) & (lower == 0))
+
+
+def test_polarity_the_product_is_never_repainted():
+    product = mask_on_canvas(_placed()) >= 128
+    for region in ("lower", "upper", "around"):
+        assert not paint_mask(region, _placed(), 0.5)[product].any()
+
+
+@pytest.mark.parametrize("split", [0.0, 1.0])
+def test_a_split_at_the_border(split: float):
+    placed = _placed()
+    assert paint_mask("lower", placed, split).any() == (split == 0.0)
+    assert paint_mask("upper", placed, split).any()
+
+
+def test_the_line_lies_between_the_centroid_and_a_third_of_the_height_above():
+    lines = [split_line(_placed(), np.random.default_rng(seed)) * 64 for seed in range(500)]
+    assert 40 - 32 / 3 - 0.6 <= min(lines) < 40 - 32 / 3 + 0.5
+    assert 40 - 1 < max(lines) <= 40
+    assert split_line(_placed(), np.random.default_rng(3)) * 64 == lines[3]
+
+
+def test_the_whole_mask_decides_not_a_speck():
+    placed = place(disc(40), CANVAS, "centre", np.random.default_rng(0))
+    assert 32 - 38 / 3 - 1 <= split_line(placed, np.random.default_rng(0)) * 64 <= 33

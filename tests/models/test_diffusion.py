@@ -1,0 +1,158 @@
+"""The denoising loop against diffusers' own pipelines, alone against batched, and seed against seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionInpaintPipeline, StableDiffusionPipeline
+from PIL import Image
+
+from inpaint_server.models.bundle import DEMO, INPAINTING, TEXT_TO_IMAGE
+from inpaint_server.models.painter import Painter
+from inpaint_server.models.schedulers import make_scheduler
+from inpaint_server.types import (
+    Generate,
+    Inpaint,
+    PaintMask,
+    Pass,
+    Pixels,
+    Sampling,
+    Scheduler,
+    Size,
+    frozen_array,
+)
+
+SIZE = Size(height=64, width=96)
+SCHEDULERS: tuple[Scheduler, ...] = (
+    *("dpmpp_2m_karras", "dpmpp_2m", "euler", "euler_ancestral", "ddim", "pndm", "lcm", "unipc"),
+)
+
+
+def sampling(scheduler: Scheduler = "ddim", guidance_scale: float = 4.0, steps: int = 4) -> Sampling:
+    return Sampling(steps=steps, guidance_scale=guidance_scale, scheduler=scheduler)
+
+
+def generate(seed: int = 1, how: Sampling | None = None) -> Generate:
+    return Generate(
+        prompt="a wooden table", negative_prompt="grass", size=SIZE, sampling=how or sampling(), noise_seed=seed
+    )
+
+
+def inpaint(seed: int = 2, how: Sampling | None = None) -> Inpaint:
+    canvas = np.random.default_rng(0).integers(0, 256, (SIZE.height, SIZE.width, 3), dtype=np.uint8)
+    mask = np.zeros((SIZE.height, SIZE.width), np.uint8)
+    mask[30:, 10:] = 255
+    return Inpaint(
+        canvas=Pixels(frozen_array(canvas)),
+        mask=PaintMask(frozen_array(mask)),
+        prompt="sand",
+        negative_prompt="",
+        sampling=how or sampling(),
+        noise_seed=seed,
+    )
+
+
+def paint(painter: Painter, *asks: Pass) -> list[Pixels]:
+    """Paint passes side by side, each leaving the batch when it is done."""
+    under_way = [painter.begin(ask) for ask in asks]
+    while left := [one for one in under_way if not one.done]:
+        painter.advance(left)
+    return [painter.finish(one) for one in under_way]
+
+
+def difference(one: Any, other: Any) -> int:
+    return int(np.abs(np.asarray(one).astype(int) - np.asarray(other)).max())
+
+
+@pytest.fixture(scope="module")
+def pipelines() -> tuple[Any, Any]:
+    """diffusers' own pipelines on the same weights."""
+    made: list[Any] = []
+    for kind, folder in ((StableDiffusionPipeline, TEXT_TO_IMAGE), (StableDiffusionInpaintPipeline, INPAINTING)):
+        pipeline: Any = kind.from_pretrained(DEMO / folder, dtype=torch.float32, local_files_only=True)
+        pipeline.set_progress_bar_config(disable=True)
+        made.append(pipeline)
+    return made[0], made[1]
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_both_models_paint_what_diffusers_pipelines_paint(
+    painter: Painter, pipelines: tuple[Any, Any], scheduler: Scheduler
+):
+    """Within 1/255: the last bit before rounding depends on the order of two additions."""
+    text_to_image, inpainting = pipelines
+    how = sampling(scheduler)
+    common = {
+        "height": SIZE.height,
+        "width": SIZE.width,
+        "num_inference_steps": how.steps,
+        "guidance_scale": how.guidance_scale,
+    }
+    text_to_image.scheduler = make_scheduler(scheduler, painter.text_to_image.noise_schedule)
+    wanted = text_to_image(
+        "a wooden table", negative_prompt="grass", generator=torch.Generator().manual_seed(1), **common
+    ).images[0]
+    assert difference(paint(painter, generate(how=how))[0], wanted) <= 1
+    ask = inpaint(how=how)
+    inpainting.scheduler = make_scheduler(scheduler, painter.inpainting.noise_schedule)
+    wanted = inpainting(
+        "sand",
+        image=Image.fromarray(ask.canvas),
+        mask_image=Image.fromarray(ask.mask),
+        strength=1.0,
+        generator=torch.Generator().manual_seed(2),
+        **common,
+    ).images[0]
+    assert difference(paint(painter, ask)[0], wanted) <= 1
+
+
+@pytest.mark.parametrize("make", [generate, inpaint])
+def test_batched_is_alone(painter: Painter, make: Any):
+    """Different steps, guidance and solvers in one batch; within 1/255, since kernels round by batch size."""
+    hows = [sampling(), sampling("euler", 1.0, 6), sampling("dpmpp_2m_karras", 7.0, 2), sampling("euler_ancestral")]
+    asks = [make(seed, how) for seed, how in enumerate(hows)]
+    together = paint(painter, *asks)
+    for ask, picture in zip(asks, together, strict=True):
+        assert difference(paint(painter, ask)[0], picture) <= 1
+
+
+def test_a_pass_can_join_at_any_step(painter: Painter):
+    early, late = painter.begin(generate(1)), painter.begin(generate(2))
+    painter.advance([early])
+    painter.advance([early])
+    while not late.done:
+        painter.advance([one for one in (early, late) if not one.done])
+    assert difference(painter.finish(early), paint(painter, generate(1))[0]) <= 1
+    assert difference(painter.finish(late), paint(painter, generate(2))[0]) <= 1
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(painter: Painter):
+    first, again, other = (paint(painter, generate(seed))[0] for seed in (3, 3, 4))
+    assert np.array_equal(first, again)
+    assert difference(first, other) > 10
+
+
+def test_the_global_generator_is_left_alone(painter: Painter):
+    before = torch.random.get_rng_state()
+    paint(painter, generate(how=sampling("euler_ancestral")))
+    paint(painter, inpaint(how=sampling("euler_ancestral")))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_the_prompt_and_the_negative_prompt_matter(painter: Painter):
+    plain = generate()
+    other_prompt = Generate(prompt="snow", negative_prompt="grass", size=SIZE, sampling=sampling(), noise_seed=1)
+    other_negative = Generate(
+        prompt="a wooden table", negative_prompt="wood", size=SIZE, sampling=sampling(), noise_seed=1
+    )
+    first, second, third = paint(painter, plain, other_prompt, other_negative)
+    assert difference(first, second) > 10
+    assert difference(first, third) > 10
+
+
+def test_without_guidance_the_negative_prompt_costs_nothing(painter: Painter):
+    assert len(painter.begin(generate(how=sampling(guidance_scale=1.0))).conditioning) == 1
+    assert len(painter.begin(generate(how=sampling(guidance_scale=1.5))).conditioning) == 2

@@ -1,0 +1,180 @@
+"""The story of one advert, driven by hand: what it asks for, in which order, and what it makes of the pixels."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from inpaint_server.imaging.layers import mask_on_canvas
+from inpaint_server.imaging.mask import erode, find_product
+from inpaint_server.pipeline import compose, noise_seed
+from inpaint_server.types import (
+    Advert,
+    AdvertRequest,
+    Generate,
+    Inpaint,
+    Layer,
+    Pass,
+    Pixels,
+    Placement,
+    Product,
+    ProductMask,
+    Region,
+    Sampling,
+    Size,
+    frozen_array,
+)
+
+BACKGROUND = Sampling(steps=3, guidance_scale=5.0, scheduler="ddim")
+PASSES = Sampling(steps=4, guidance_scale=6.0, scheduler="euler")
+CANVAS = Size(height=128, width=192)
+LOWER = Layer(region="lower", prompt="sand", negative_prompt="rocks")
+UPPER = Layer(region="upper", prompt="sea", negative_prompt="boats")
+REGIONS: tuple[Region, ...] = ("lower", "upper", "around", (0.2, 0.7))
+
+
+def product() -> Product:
+    """A noisy photo with a round product that has a hole."""
+    photo = np.random.default_rng(0).integers(0, 256, (120, 100, 3), dtype=np.uint8)
+    y, x = np.mgrid[:120, :100]
+    radius = np.hypot(y - 60, x - 45)
+    mask = np.where((radius < 40) & (radius > 12), 255, 0).astype(np.uint8)
+    return find_product(Pixels(frozen_array(photo)), ProductMask(frozen_array(mask)))
+
+
+def request(**changes: object) -> AdvertRequest:
+    usual = AdvertRequest(
+        task="advert",
+        photo=product().photo,
+        mask=None,
+        points=(),
+        box=None,
+        background_prompt="sea and sky",
+        negative_prompt="people",
+        layers=(LOWER, UPPER),
+        canvas=CANVAS,
+        placement="random",
+        seeds=(7,),
+        background_sampling=BACKGROUND,
+        pass_sampling=PASSES,
+        feather=3,
+        output_format="png",
+        return_layers=False,
+    )
+    return replace(usual, **changes)  # pyright: ignore[reportArgumentType]
+
+
+def tell(asked: AdvertRequest, seed: int = 7) -> tuple[list[Pass], Advert]:
+    """Drive a story with noise for paint; what it asked for, and its advert."""
+    story = compose(asked, seed, product)
+    passes: list[Pass] = []
+    rng = np.random.default_rng(1)
+    try:
+        ask = next(story)
+        while True:
+            passes.append(ask)
+            noise = rng.integers(0, 256, (CANVAS.height, CANVAS.width, 3), dtype=np.uint8)
+            ask = story.send(Pixels(frozen_array(noise)))
+    except StopIteration as end:
+        return passes, end.value
+
+
+def test_an_advert_asks_for_its_background_then_lower_then_upper():
+    passes, advert = tell(request())
+    background, lower, upper = passes
+    assert isinstance(background, Generate)
+    assert (background.prompt, background.negative_prompt, background.size) == ("sea and sky", "people", CANVAS)
+    assert background.sampling == BACKGROUND
+    assert isinstance(lower, Inpaint)
+    assert isinstance(upper, Inpaint)
+    assert (lower.prompt, lower.negative_prompt, lower.sampling) == ("sand", "rocks", PASSES)
+    assert (upper.prompt, upper.negative_prompt, upper.sampling) == ("sea", "boats", PASSES)
+    assert advert.layers is not None
+    assert np.array_equal(upper.canvas, advert.layers.passes[0]), "the upper pass paints on the lower pass's result"
+
+
+def test_every_pass_has_noise_of_its_own_and_the_background_the_pictures_seed():
+    passes, _ = tell(request())
+    seeds = [ask.noise_seed for ask in passes]
+    assert seeds == [7, noise_seed(7, 1), noise_seed(7, 2)]
+    assert len(set(seeds)) == 3
+
+
+def test_the_masks_repaint_their_region_and_never_the_product():
+    passes, advert = tell(request())
+    assert advert.placed is not None
+    assert advert.layers is not None
+    assert advert.split is not None
+    line = round(advert.split * CANVAS.height)
+    solid = advert.layers.mask >= 128
+    lower, upper = (ask.mask for ask in passes if isinstance(ask, Inpaint))
+    assert not lower[solid].any()
+    assert not upper[solid].any()
+    assert (lower[line:][~solid[line:]] == 255).all()
+    assert not lower[:line].any()
+    assert (upper[: line + 8][~solid[: line + 8]] == 255).all()
+    assert not upper[line + 8 :].any()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(REGIONS, 2)) + [(region,) for region in REGIONS])
+@pytest.mark.parametrize("feather", [0, 1, 3, 8])
+def test_inside_the_eroded_mask_every_pixel_is_the_placed_photos_own(order: tuple[Region, ...], feather: int):
+    layers = tuple(Layer(region=region, prompt="x", negative_prompt="") for region in order)
+    _, advert = tell(request(layers=layers, feather=feather))
+    placed = advert.placed
+    assert placed is not None
+    inside = erode(mask_on_canvas(placed), feather)[placed.box.slices] == 255
+    assert inside.any()
+    shown = advert.picture[placed.box.slices].astype(int)
+    assert np.abs(shown - placed.pixels)[inside].max() == 0
+
+
+def test_outside_the_product_nothing_of_the_photo_is_left():
+    _, advert = tell(request(layers=(Layer(region="around", prompt="x", negative_prompt=""),)))
+    assert advert.layers is not None
+    outside = advert.layers.mask == 0
+    assert np.array_equal(advert.picture[outside], advert.layers.passes[-1][outside])
+
+
+def test_the_same_seed_tells_the_same_story_and_another_seed_another():
+    first, again, other = tell(request()), tell(request()), tell(request(), seed=8)
+    assert np.array_equal(first[1].picture, again[1].picture)
+    assert first[1].placed is not None
+    assert other[1].placed is not None
+    assert first[1].placed.box != other[1].placed.box
+
+
+def test_a_placement_that_does_not_fit_is_moved_and_told():
+    _, advert = tell(request(placement=Placement(scale=3.0, x=0.0, y=0.1)))
+    assert advert.placed is not None
+    box = advert.placed.box
+    assert box.left >= 0
+    assert box.top >= 0
+    assert box.right <= CANVAS.width
+    assert box.bottom <= CANVAS.height
+    assert "whole product" in advert.warnings[0]
+
+
+def test_the_background_task_is_one_pass_and_no_product():
+    passes, advert = tell(request(task="background", layers=()))
+    assert [type(ask) for ask in passes] == [Generate]
+    assert advert.placed is None
+
+
+def test_the_inpaint_task_starts_from_the_photo_itself():
+    passes, advert = tell(request(task="inpaint", placement="original", layers=(LOWER,)))
+    assert [type(ask) for ask in passes] == [Inpaint]
+    assert advert.placed is not None
+    assert advert.split is not None
+    first = passes[0]
+    assert isinstance(first, Inpaint)
+    above = np.zeros((CANVAS.height, CANVAS.width), bool)
+    above[: round(advert.split * CANVAS.height) - 16] = True
+    assert advert.layers is not None
+    untouched = above & (advert.layers.mask == 0)
+    assert untouched.any()
+    assert np.array_equal(advert.picture[untouched], first.canvas[untouched])
+    assert advert.layers.background is None
