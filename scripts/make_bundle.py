@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Annotated, Final
@@ -22,7 +23,7 @@ from safetensors.torch import save_file
 
 from inpaint_server.errors import BundleError
 from inpaint_server.models.bundle import INPAINTING, SEGMENTER, TEXT_TO_IMAGE, write_manifest
-from inpaint_server.models.sam import SamConfig, build_sam
+from inpaint_server.models.sam import PUBLISHED, SamConfig, build_sam
 
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
 
@@ -46,7 +47,7 @@ def local(
     text_to_image: Annotated[Path, typer.Option(help="A Stable Diffusion folder as diffusers saves it.")],
     inpainting: Annotated[Path, typer.Option(help="A Stable Diffusion Inpainting folder as diffusers saves it.")],
     sam: Annotated[Path, typer.Option(help="A Segment Anything checkpoint (.pth).")],
-    sam_type: Annotated[str, typer.Option(help="vit_b, vit_l or vit_h.")] = "vit_b",
+    sam_type: Annotated[str, typer.Option(help="vit_b, vit_l, vit_h, or a JSON file with other sizes.")] = "vit_b",
     name: str = "stable-diffusion-1.5",
     version: str = "1",
     licence: str = LICENCE,
@@ -127,11 +128,19 @@ def convert_diffusers(
 def convert_sam(source: Path, kind: str, target: Path) -> None:
     """Open a SAM checkpoint weights-only and save it as safetensors beside its `config.json`.
 
+    Args:
+        source: The checkpoint, a state dict as `segment_anything` publishes it.
+        kind: `vit_b`, `vit_l`, `vit_h`, or a JSON file in the form of `sam/config.json`.
+        target: The folder to make.
+
     Raises:
-        BundleError: the checkpoint is of another type.
+        BundleError: the checkpoint is of another type, or would run code.
     """
-    words = {"type": kind}
-    weights = torch.load(source, map_location="cpu", weights_only=True)  # noqa: TID251 - here alone
+    words = {"type": kind} if kind in PUBLISHED else json.loads(Path(kind).read_text())
+    try:
+        weights = torch.load(source, map_location="cpu", weights_only=True)  # noqa: TID251 - here alone
+    except pickle.UnpicklingError:
+        raise BundleError(f"{source} holds more than weights: do not trust it.") from None
     try:
         build_sam(SamConfig.from_mapping(words)).load_state_dict(weights)
     except (RuntimeError, ValueError) as error:

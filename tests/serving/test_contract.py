@@ -9,7 +9,8 @@ import pickle
 import struct
 import zipfile
 import zlib
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -372,13 +373,13 @@ def test_a_request_without_a_body_is_told_which_method_to_use(server: Server):
 
 
 @pytest.fixture
-def runtime(server: Server):
+def runtime(server: Server) -> Iterator[Any]:
     """boto3's own client, on a proxy that does what the platform does between it and the container."""
     import boto3
     from botocore.config import Config
 
     with RuntimeProxy(server.port) as proxy:
-        yield boto3.client(
+        yield cast("Any", boto3).client(
             "sagemaker-runtime",
             endpoint_url=proxy.url,
             region_name="eu-west-1",

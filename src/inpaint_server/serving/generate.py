@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -129,7 +129,9 @@ def _ask_sagemaker(request: dict[str, Any], name: str) -> dict[str, Any]:
         raise InvalidRequest("Install boto3 (pip install 'inpaint-server[aws]') to ask a SageMaker endpoint.") from None
     try:
         # A read that times out must not be sent again: the first one may still be painting.
-        client: Any = boto3.client("sagemaker-runtime", config=Config(read_timeout=70, retries={"max_attempts": 0}))
+        client = cast("Any", boto3).client(
+            "sagemaker-runtime", config=Config(read_timeout=70, retries={"max_attempts": 0})
+        )
         answer = client.invoke_endpoint(
             EndpointName=name, ContentType=_CONTENT_TYPE, Accept=_CONTENT_TYPE, Body=json.dumps(request).encode()
         )

@@ -1,0 +1,78 @@
+"""The project about itself: directions of imports, a quick command line, documents that agree with the code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from inpaint_server import __version__
+from inpaint_server.schema import InvocationRequest
+from inpaint_server.settings import Settings, variable_name
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+HEAVY = {
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "segment_anything",
+    "numpy",
+    "PIL",
+    "pydantic",
+    "starlette",
+}
+
+
+def test_imports_run_one_way_and_torch_stays_in_models():
+    checked = subprocess.run([BIN / "lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_help_imports_nothing_heavy():
+    imports = subprocess.run(
+        [sys.executable, "-X", "importtime", BIN / "inpaint-server", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Product photo and a few words" in imports.stdout
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in imports.stderr.splitlines()}
+    assert imported & HEAVY == set()
+
+
+def test_the_handler_and_the_supervisor_import_no_torch():
+    modules = "inpaint_server.serving.handler, inpaint_server.serving.supervisor"
+    program = f"import sys, {modules}; raise SystemExit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_readmes_table_names_every_field_of_a_request():
+    table = (ROOT / "README.md").read_text().partition("## The request")[2].partition("\n## ")[0]
+    cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    assert named - {"prompt_bg", "prompt_fr"} == set(InvocationRequest.model_fields)
+
+
+def test_the_operators_table_names_every_setting():
+    rows = (ROOT / "docs" / "operating.md").read_text().splitlines()
+    named = {row.split("`")[1] for row in rows if row.startswith("| `")}
+    assert named == {variable_name(name) for name in Settings.model_fields}
+
+
+def test_the_changelogs_newest_version_is_the_packages():
+    newest = re.search(r"^## (\S+) - \d{4}-\d{2}-\d{2}$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == __version__
+
+
+def test_every_link_between_the_documents_leads_somewhere():
+    missing = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert missing == []
