@@ -3,8 +3,8 @@
     python scripts/make_bundle.py local OUT --text-to-image DIR --inpainting DIR --sam FILE.pth
     python scripts/make_bundle.py hub OUT
 
-Diffusion models are written in half precision as safetensors. A SAM `.pth` is a pickle: it is opened weights-only, here,
-once, and never by the server. The hub's addresses are options, since addresses move; its revisions must be given.
+Diffusion models are written in half precision as safetensors. A SAM `.pth` is a pickle: it is opened weights-only and
+here, never by the server. The hub's addresses are options, since addresses move; its revisions must be given.
 """
 
 from __future__ import annotations

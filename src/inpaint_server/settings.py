@@ -53,6 +53,13 @@ class Settings(BaseSettings):
     )
     queue: int = Field(default=32, ge=1, le=1024, description="Requests waiting; more are answered 503.")
     max_batch: int = Field(default=8, ge=1, le=64, description="Pictures that share one UNet call, at most.")
+    photo_cache_mb: float = Field(
+        default=256.0, ge=0, description="Photos' Segment Anything embeddings kept, megabytes; 0 keeps none."
+    )
+    prompt_cache_mb: float = Field(default=64.0, ge=0, description="Prompts' embeddings kept, megabytes; 0 keeps none.")
+    background_cache_mb: float = Field(
+        default=256.0, ge=0, description="Generated backgrounds kept, megabytes; 0 keeps none."
+    )
     deadline_s: float = Field(default=60.0, gt=0, description="Seconds a request may take, waiting included.")
     drain_s: float = Field(default=24.0, gt=0, description="Seconds running work gets after SIGTERM.")
     start_timeout_s: float = Field(default=900.0, gt=0, description="Seconds the engine may take to be warm.")

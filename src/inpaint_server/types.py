@@ -196,9 +196,9 @@ class Candidates:
         return ProductMask(frozen_array(self.masks[int(np.argmax(self.scores))]))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Generate:
-    """Ask for a picture from words alone."""
+    """Ask for a picture from words alone. Equal asks give equal pictures."""
 
     prompt: str
     negative_prompt: str

@@ -39,10 +39,11 @@ class Engine(Generic[D]):
         painter: The models.
         queue: Requests that may wait for their first part to start.
         max_batch: Pictures that share one model evaluation, and that are under way at a time.
+        background_cache_bytes: Bytes of generated backgrounds kept.
     """
 
-    def __init__(self, painter: Painter[D], *, queue: int, max_batch: int) -> None:
-        self._device = DeviceLoop(painter, max_batch=max_batch)
+    def __init__(self, painter: Painter[D], *, queue: int, max_batch: int, background_cache_bytes: int = 0) -> None:
+        self._device = DeviceLoop(painter, max_batch=max_batch, cache_bytes=background_cache_bytes)
         self._pool = ThreadPoolExecutor(max_workers=max_batch + 1, thread_name_prefix="story")
         self._queue = queue
         self._lock = threading.Lock()

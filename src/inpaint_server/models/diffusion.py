@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from inpaint_server.cache import Cache
 from inpaint_server.models.device import Device, memory_errors_as_ours
 from inpaint_server.models.schedulers import make_scheduler, takes_generator
 from inpaint_server.types import Generate, Inpaint, Pass, Pixels, Sampling, Size, frozen_array
@@ -92,9 +93,17 @@ class Denoising:
 
 
 class Diffusion:
-    """Begins, advances and finishes passes on two checkpoints; holds nothing of any request."""
+    """Begins, advances and finishes passes on two checkpoints; of past requests it keeps the prompts' embeddings.
 
-    def __init__(self, text_to_image: Checkpoint, inpainting: Checkpoint, device: Device) -> None:
+    Args:
+        text_to_image: Stable Diffusion.
+        inpainting: Stable Diffusion Inpainting.
+        device: Where both run.
+        cache_bytes: Bytes of prompts' embeddings kept.
+    """
+
+    def __init__(self, text_to_image: Checkpoint, inpainting: Checkpoint, device: Device, cache_bytes: int = 0) -> None:
+        self.prompts: Cache[tuple[int, str], Tensor] = Cache(cache_bytes, lambda kept: kept.nbytes)
         self._text_to_image = text_to_image
         self._inpainting = inpainting
         self._device = device
@@ -187,8 +196,15 @@ class Diffusion:
     def _conditioning(self, checkpoint: Checkpoint, prompt: str, negative_prompt: str, sampling: Sampling) -> Tensor:
         """1 x tokens x channels, or 2 with the negative prompt first where guidance needs it."""
         texts = [negative_prompt, prompt] if sampling.guidance_scale > 1 else [prompt]
+        key = id(checkpoint.text_encoder)
+        return torch.cat(
+            [self.prompts.get_or_make((key, text), lambda text=text: self._embed(checkpoint, text)) for text in texts]
+        )
+
+    def _embed(self, checkpoint: Checkpoint, text: str) -> Tensor:
+        """1 x tokens x channels; what is longer than the text encoder's context is cut."""
         tokens = checkpoint.tokenizer(
-            texts,
+            text,
             padding="max_length",
             max_length=checkpoint.tokenizer.model_max_length,
             truncation=True,

@@ -24,18 +24,29 @@ class Painter:
     """Segment Anything, Stable Diffusion and Stable Diffusion Inpainting, loaded together on one device.
 
     Not for concurrent calls: one thread owns it.
+
+    Args:
+        bundle: The weights.
+        device: Where they go.
+        photo_cache_bytes: Bytes of photos' embeddings kept.
+        prompt_cache_bytes: Bytes of prompts' embeddings kept.
+
+    Raises:
+        BundleError: the weights do not load.
     """
 
-    def __init__(self, bundle: Bundle, device: Device) -> None:
+    def __init__(
+        self, bundle: Bundle, device: Device, *, photo_cache_bytes: int = 0, prompt_cache_bytes: int = 0
+    ) -> None:
         _quieten()
         try:
             self.text_to_image = _load_checkpoint(bundle, TEXT_TO_IMAGE, device)
             self.inpainting = _load_checkpoint(bundle, INPAINTING, device, beside=self.text_to_image)
-            self._segmenter = Segmenter(bundle.folder / SEGMENTER, device)
+            self._segmenter = Segmenter(bundle.folder / SEGMENTER, device, photo_cache_bytes)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise BundleError(f"The bundle in {bundle.folder} does not load: {error}.") from error
         attention = enable_attention([self.text_to_image.unet, self.inpainting.unet], device)
-        self._diffusion = Diffusion(self.text_to_image, self.inpainting, device)
+        self._diffusion = Diffusion(self.text_to_image, self.inpainting, device, prompt_cache_bytes)
         self.card = ModelCard(bundle=bundle.label, device=device.name, dtype=device.dtype_name, attention=attention)
 
     def segment(self, ask: Segment) -> Candidates:

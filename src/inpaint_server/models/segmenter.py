@@ -6,6 +6,8 @@ intersection over union for each.
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +16,32 @@ from safetensors.torch import load_file
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
+from inpaint_server.cache import Cache
 from inpaint_server.models.device import Device, memory_errors_as_ours
 from inpaint_server.models.sam import PIXEL_MEAN, PIXEL_STD, SamConfig, build_sam
 from inpaint_server.types import Box, Candidates, Pixels, Point, Segment, Size, frozen_array
 
 
-class Segmenter:
-    """Holds the model and nothing of any request."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """What the image encoder makes of a photo: 1 x C x h x w float32, and the resized photo's height and width."""
 
-    def __init__(self, folder: Path, device: Device) -> None:
+    features: Tensor
+    resized: tuple[int, int]
+
+
+class Segmenter:
+    """Holds the model, and the embeddings of the photos seen last: a new point on one of them costs only the decoder.
+
+    Args:
+        folder: `config.json` and `model.safetensors`.
+        device: Where it runs.
+        cache_bytes: Bytes of embeddings kept.
+    """
+
+    def __init__(self, folder: Path, device: Device, cache_bytes: int = 0) -> None:
         self._device = device
+        self.embeddings: Cache[bytes, Embedding] = Cache(cache_bytes, lambda kept: kept.features.nbytes)
         with torch.device("meta"):
             self._sam = build_sam(SamConfig.from_json(folder / "config.json"))
         weights = load_file(folder / "model.safetensors")
@@ -45,27 +63,26 @@ class Segmenter:
         """
         size = Size(height=ask.photo.shape[0], width=ask.photo.shape[1])
         with memory_errors_as_ours():
-            embedding, resized = self._embed(ask.photo)
+            embedding = self.embeddings.get_or_make(_digest(ask.photo), lambda: self._embed(ask.photo))
             sparse, dense = self._sam.prompt_encoder(
                 points=self._points(ask.points, size), boxes=self._box(ask.box, size), masks=None
             )
             logits, scores = self._sam.mask_decoder(
-                image_embeddings=embedding,
+                image_embeddings=embedding.features,
                 image_pe=self._sam.prompt_encoder.get_dense_pe(),
                 sparse_prompt_embeddings=sparse,
                 dense_prompt_embeddings=dense,
                 multimask_output=True,
             )
-            masks = [self._at_photo_size(logits[:, k : k + 1], resized, size) for k in range(3)]
+            masks = [self._at_photo_size(logits[:, k : k + 1], embedding.resized, size) for k in range(3)]
         best, second, third = scores[0].tolist()
         return Candidates(masks=frozen_array(np.stack(masks)), scores=(best, second, third))
 
-    def _embed(self, photo: Pixels) -> tuple[Tensor, tuple[int, int]]:
-        """The image embedding (1 x C x h x w float32) and the resized photo's height and width."""
+    def _embed(self, photo: Pixels) -> Embedding:
         small = self._resize.apply_image(photo)
         picture = torch.as_tensor(np.array(small), device=self._device.torch_device).permute(2, 0, 1)[None].float()
         embedding = self._sam.image_encoder(self._sam.preprocess(picture).to(self._device.dtype))
-        return embedding.float(), (small.shape[0], small.shape[1])
+        return Embedding(embedding.float(), (small.shape[0], small.shape[1]))
 
     def _points(self, points: tuple[Point, ...], size: Size) -> tuple[Tensor, Tensor] | None:
         if not points:
@@ -88,3 +105,7 @@ class Segmenter:
         full = self._sam.postprocess_masks(logits, resized, (size.height, size.width))
         inside = full[0, 0] > self._sam.mask_threshold
         return inside.to(torch.uint8).mul_(255).cpu().numpy()
+
+
+def _digest(photo: Pixels) -> bytes:
+    return hashlib.blake2b(photo.data, key=repr(photo.shape).encode(), digest_size=16).digest()

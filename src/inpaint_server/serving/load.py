@@ -45,8 +45,18 @@ def load(settings: Settings) -> Loaded:
     from inpaint_server.models import bundle, device, painter  # torch takes seconds to import
 
     opened = bundle.open_bundle(bundle.find(settings.bundle, settings.model_dir))
-    models = painter.Painter(opened, device.choose(settings.device, settings.dtype))
-    engine = Engine(models, queue=settings.queue, max_batch=settings.max_batch)
+    models = painter.Painter(
+        opened,
+        device.choose(settings.device, settings.dtype),
+        photo_cache_bytes=int(settings.photo_cache_mb * 1e6),
+        prompt_cache_bytes=int(settings.prompt_cache_mb * 1e6),
+    )
+    engine = Engine(
+        models,
+        queue=settings.queue,
+        max_batch=settings.max_batch,
+        background_cache_bytes=int(settings.background_cache_mb * 1e6),
+    )
     limits = Limits(
         max_body_bytes=settings.max_body_bytes,
         max_pixels=int(settings.max_megapixels * 1e6),

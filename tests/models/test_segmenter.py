@@ -1,0 +1,66 @@
+"""Segment Anything through its NumPy door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inpaint_server.models.bundle import DEMO
+from inpaint_server.models.device import choose
+from inpaint_server.models.segmenter import Segmenter
+from inpaint_server.types import Box, Pixels, Point, Segment, frozen_array
+
+CPU = choose("cpu", "float32")
+SAM: Path = DEMO / "sam"
+
+
+def photo(height: int = 200, width: int = 300) -> Pixels:
+    y, x = np.mgrid[:height, :width]
+    lit = np.hypot(y - height / 2, x - width / 2) < 60
+    return Pixels(frozen_array(np.where(lit[..., None], (220, 40, 30), (60, 90, 120)).astype(np.uint8)))
+
+
+def ask(*points: tuple[float, float, int], box: Box | None = None, of: Pixels | None = None) -> Segment:
+    prompts = tuple(Point(x=x, y=y, label=label) for x, y, label in points)
+    return Segment(photo=photo() if of is None else of, points=prompts, box=box)
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter(SAM, CPU, cache_bytes=10_000_000)
+
+
+@pytest.mark.parametrize("shape", [(64, 640), (640, 64), (33, 57), (256, 256)])
+def test_three_masks_of_the_photos_own_size_each_with_its_score(segmenter: Segmenter, shape: tuple[int, int]):
+    found = segmenter.segment(ask((shape[1] / 2, shape[0] / 2, 1), of=photo(*shape)))
+    assert found.masks.shape == (3, *shape)
+    assert set(np.unique(found.masks)) <= {0, 255}
+    assert np.array_equal(found.best, found.masks[int(np.argmax(found.scores))])
+
+
+def test_another_point_on_the_same_photo_pays_only_the_decoder():
+    segmenter = Segmenter(SAM, CPU, cache_bytes=10_000_000)
+    segmenter.segment(ask((150, 100, 1)))
+    again = segmenter.segment(ask((10, 10, 1)))
+    assert (segmenter.embeddings.hits, segmenter.embeddings.misses) == (1, 1)
+    fresh = Segmenter(SAM, CPU).segment(ask((10, 10, 1)))
+    assert np.array_equal(again.masks, fresh.masks)
+
+
+def test_a_photo_of_the_same_bytes_and_another_shape_is_another_photo():
+    segmenter = Segmenter(SAM, CPU, cache_bytes=10_000_000)
+    one = photo(200, 300)
+    other = Pixels(frozen_array(one.reshape(300, 200, 3)))
+    for picture in (one, other):
+        segmenter.segment(ask((100, 100, 1), of=picture))
+    assert segmenter.embeddings.hits == 0
+
+
+def test_points_and_boxes_change_what_is_found(segmenter: Segmenter):
+    whole = segmenter.segment(ask((150, 100, 1)))
+    boxed = segmenter.segment(ask(box=Box(left=0, top=0, right=40, bottom=40)))
+    without = segmenter.segment(ask((150, 100, 0), (10, 10, 1)))
+    assert not np.array_equal(whole.masks, boxed.masks)
+    assert not np.array_equal(whole.masks, without.masks)
