@@ -45,9 +45,9 @@ def serve(
 
     settings = read(bundle=bundle, port=port)
     if direct:
-        from inpaint_server.serving import app as engine_app
+        from inpaint_server.serving import engine_process
 
-        raise typer.Exit(engine_app.run(settings))
+        raise typer.Exit(engine_process.run(settings))
     from inpaint_server.serving import supervisor
 
     raise typer.Exit(supervisor.run(settings))

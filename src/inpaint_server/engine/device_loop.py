@@ -19,7 +19,7 @@ import structlog
 
 from inpaint_server.cache import Cache
 from inpaint_server.engine.ports import D, Painter
-from inpaint_server.errors import InpaintServerError, Internal, OutOfMemory
+from inpaint_server.errors import InpaintServerError, OutOfMemory
 from inpaint_server.types import Candidates, Generate, Pass, Pixels, Segment
 
 log = structlog.get_logger(__name__)
@@ -124,7 +124,7 @@ class DeviceLoop(Generic[D]):
             work.stop()
             candidates = self._painter.segment(work.ask)
         except Exception as error:  # noqa: BLE001 - told to the one who asked; the device goes on
-            work.future.set_exception(_ours(error))
+            work.future.set_exception(error)
         else:
             work.future.set_result(Found(candidates=candidates, milliseconds=_since(begun)))
 
@@ -138,7 +138,7 @@ class DeviceLoop(Generic[D]):
             work.stop()
             work.denoising = self._painter.begin(work.ask)
         except Exception as error:  # noqa: BLE001
-            work.future.set_exception(_ours(error))
+            work.future.set_exception(error)
         else:
             self._active.append(work)
 
@@ -178,7 +178,7 @@ class DeviceLoop(Generic[D]):
             self._advance(batch[len(batch) // 2 :])
         except Exception as error:  # noqa: BLE001
             for work in batch:
-                self._drop(work, _ours(error))
+                self._drop(work, error)
         else:
             for work in batch:
                 self._after_step(work)
@@ -192,7 +192,7 @@ class DeviceLoop(Generic[D]):
         try:
             pixels = self._painter.finish(denoising)
         except Exception as error:  # noqa: BLE001
-            work.future.set_exception(_ours(error))
+            work.future.set_exception(error)
         else:
             if isinstance(work.ask, Generate):
                 self.generated.put(work.ask, pixels)
@@ -208,14 +208,6 @@ class DeviceLoop(Generic[D]):
 def _denoising(work: PassWork[D]) -> D:
     assert work.denoising is not None, "an active work has begun"
     return work.denoising
-
-
-def _ours(error: Exception) -> InpaintServerError:
-    """The error as the caller may see it; the log keeps the rest."""
-    if isinstance(error, InpaintServerError):
-        return error
-    log.error("device_failed", exc_info=error)
-    return Internal("The server failed while painting; look for the request id in its log.")
 
 
 def _since(begun: float) -> float:

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import Generic
 
 import structlog
@@ -76,9 +78,9 @@ class Engine(Generic[D]):
             self._waiting += 1
             # The product goes into the pool before the stories that wait for it, so the pool cannot lock itself up.
             if request.photo is not None:
-                self._pool.submit(self._run, job, lambda: self._find_product(job))
+                self._start(job, self._find_product)
             for index in range(pictures):
-                self._pool.submit(self._run, job, lambda index=index: self._tell(job, index))
+                self._start(job, partial(self._tell, index=index))
         return job
 
     def drain(self) -> None:
@@ -88,16 +90,20 @@ class Engine(Generic[D]):
         self._pool.shutdown(wait=True)
         self._device.stop()
 
-    def _run(self, job: Job, part: Callable[[], None]) -> None:
+    def _start(self, job: Job, part: Callable[[Job], None]) -> None:
+        """Put a part into the pool, in its caller's context: what it logs carries the caller's request id."""
+        self._pool.submit(copy_context().run, self._run, job, part)
+
+    def _run(self, job: Job, part: Callable[[Job], None]) -> None:
         """One part of a job; whatever it raises ends the whole job."""
         try:
             self._leave_the_line(job)
-            part()
+            part(job)
         except InpaintServerError as error:
             job.end(error)
         except Exception:
             log.exception("part_failed")
-            job.end(Internal("The server failed while composing; look for the request id in its log."))
+            job.end(Internal("The server failed; look for the request id in its log."))
         finally:
             job.part_ended()
 

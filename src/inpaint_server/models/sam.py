@@ -74,7 +74,7 @@ class SamConfig:
         """
         kind = values.get("type")
         sizes = {name: value for name, value in values.items() if name != "type"}
-        if kind in PUBLISHED:
+        if isinstance(kind, str) and kind in PUBLISHED:
             if sizes:
                 raise ValueError(f"type '{kind}' fixes its sizes; remove {sorted(sizes)} or set type to 'custom'")
             return cls(**asdict(PUBLISHED[kind]))
@@ -118,7 +118,7 @@ def build_sam(config: SamConfig) -> Sam:
             depth=config.depth,
             num_heads=config.num_heads,
             out_chans=config.out_chans,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),  # pyright: ignore[reportArgumentType] - makes one, as a class does
             use_rel_pos=True,
             window_size=config.window_size,
             global_attn_indexes=config.global_attn_indexes,

@@ -1,29 +1,17 @@
-"""The engine's own HTTP application, on a Unix socket behind the front door or straight on a port.
-
-Starlette gives the routes, uvicorn the process. The port opens at once and `/ping` is 503 until the models are loaded
-and warm; on SIGTERM new work is refused, running work finishes, and the process exits 0.
-"""
+"""The engine's own HTTP application: the two routes, and what it says of itself while it loads, works and drains."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import dataclasses
-import os
 import re
 import secrets
-import signal
-import socket
-import sys
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Literal
 
 import structlog
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -33,17 +21,19 @@ from starlette.routing import Route
 
 from inpaint_server import __version__, errors
 from inpaint_server.engine.job import Job
-from inpaint_server.serving import logs, outgoing
+from inpaint_server.serving import outgoing
 from inpaint_server.serving.incoming import JSON_LINES, Call, Line
 from inpaint_server.serving.load import Loaded, load
 from inpaint_server.serving.outgoing import Finished, Reply
 from inpaint_server.serving.parsing import media_type
-from inpaint_server.settings import Settings, read
+from inpaint_server.settings import Settings
 from inpaint_server.types import Answer
 
 log = structlog.get_logger(__name__)
 _REQUEST_ID = re.compile(r"[\w.:-]{1,64}")
 _INFERENCE_ID = "x-amzn-sagemaker-inference-id"
+_TRACE_ID = "x-amzn-trace-id"
+_HARMLESS = re.compile(r"[\w.:;=-]{1,256}")
 
 
 class EngineApp:
@@ -102,6 +92,7 @@ class EngineApp:
 
     async def _invocations(self, request: Request) -> Response:
         request_id = _request_id(request)
+        structlog.contextvars.bind_contextvars(request_id=request_id, trace=_harmless(request.headers.get(_TRACE_ID)))
         begun = time.perf_counter()
         self._running += 1
         self._idle.clear()
@@ -111,7 +102,7 @@ class EngineApp:
             self._running -= 1
             if self._running == 0:
                 self._idle.set()
-        log.info("request", request_id=request_id, status=reply.status, ms=round((time.perf_counter() - begun) * 1000))
+        log.info("request", status=reply.status, bytes=len(reply.body), ms=_milliseconds(begun))
         return Response(
             reply.body,
             status_code=reply.status,
@@ -123,13 +114,14 @@ class EngineApp:
         try:
             return await self._serve(request, request_id)
         except errors.InpaintServerError as error:
-            return outgoing.error_reply(error, request_id)
+            refused = error
         except ClientDisconnect:
-            return outgoing.error_reply(errors.InvalidRequest("Send the whole body."), request_id)
+            refused = errors.InvalidRequest("Send the whole body.")
         except Exception:
-            log.exception("request_failed", request_id=request_id)
-            error = errors.Internal("The server failed; look for this request_id in its log.")
-            return outgoing.error_reply(error, request_id)
+            log.exception("request_failed")
+            refused = errors.Internal("The server failed; look for this request_id in its log.")
+        structlog.contextvars.bind_contextvars(code=refused.code, field=refused.field)
+        return outgoing.error_reply(refused, request_id)
 
     async def _serve(self, request: Request, request_id: str) -> Reply:
         loaded = self._ready()
@@ -140,7 +132,7 @@ class EngineApp:
             return await self._serve_lines(loaded, body, request_id)
         begun = time.perf_counter()
         call = await run_in_threadpool(loaded.reader.read, body, headers)
-        finished = await self._finish(loaded, call, request_id, (time.perf_counter() - begun) * 1000)
+        finished = await self._finish(loaded, call, request_id, _milliseconds(begun))
         return await run_in_threadpool(outgoing.reply, finished, accept)
 
     async def _serve_lines(self, loaded: Loaded, body: bytes, request_id: str) -> Reply:
@@ -188,9 +180,18 @@ class EngineApp:
         return bytes(body)
 
     async def _finish(self, loaded: Loaded, call: Call, request_id: str, decode_ms: float) -> Finished:
+        asked = call.request
+        structlog.contextvars.bind_contextvars(
+            task=asked.task,
+            seed=asked.seeds[0],
+            images=len(asked.seeds),
+            size=[asked.canvas.width, asked.canvas.height],
+        )
+        answer = await self._answer(loaded, call)
+        structlog.contextvars.bind_contextvars(stages_ms=outgoing.rounded(answer.timings))
         return Finished(
-            request=call.request,
-            answer=await self._answer(loaded, call),
+            request=asked,
+            answer=answer,
             card=loaded.card,
             request_id=request_id,
             decode_ms=decode_ms,
@@ -202,64 +203,12 @@ class EngineApp:
         job = loaded.engine.submit(call.request, deadline_s=self.settings.deadline_s)
         self._jobs.add(job)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(job.answer), self.settings.deadline_s)
+            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(job.answer)), self.settings.deadline_s)
         except TimeoutError:
             job.end(job.too_late())
             raise job.too_late() from None
         finally:
             self._jobs.discard(job)
-
-
-class _Uvicorn(uvicorn.Server):
-    """uvicorn without its own signal handlers: ours drain before it exits."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Leave the signals to `_serve`."""
-        yield
-
-
-async def _serve(app: EngineApp, server: _Uvicorn, sockets: list[socket.socket] | None) -> int:
-    """Serve until a signal, a failed load or a failed server; the process's exit code."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    app.load(on_failure=lambda: loop.call_soon_threadsafe(stop.set))
-    serving = asyncio.create_task(server.serve(sockets))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    failed = app.state == "failed"
-    await app.drain()
-    server.should_exit = True
-    await serving
-    return int(failed)
-
-
-def run(settings: Settings, *, unix_socket: Path | None = None) -> int:
-    """Serve on the Unix socket, or else on the settings' port, until SIGTERM; the process's exit code.
-
-    Raises:
-        SettingsError: the port is taken.
-    """
-    logs.configure(settings.log_level)
-    app = EngineApp(settings)
-    uds = None if unix_socket is None else str(unix_socket)
-    config = uvicorn.Config(app.asgi, uds=uds, log_config=None, access_log=False, lifespan="off", server_header=False)
-    sockets = [_listen(settings.port)] if unix_socket is None else None
-    return asyncio.run(_serve(app, _Uvicorn(config), sockets))
-
-
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("0.0.0.0", port))  # noqa: S104 - a container is reached from outside
-    except OSError as error:
-        raise errors.SettingsError(
-            f"Port {port} cannot be used ({error.strerror}): stop what listens there or choose another with --port."
-        ) from None
-    return listener
 
 
 def _request_id(request: Request) -> str:
@@ -280,14 +229,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return Response(reply.body, status_code=reply.status, media_type=reply.media_type)
 
 
-def main() -> None:
-    """`python -m inpaint_server.serving.app --uds PATH`: the engine behind a front door."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--uds", type=Path, required=True)
-    code = run(read(), unix_socket=parser.parse_args().uds)
-    sys.stdout.flush()
-    os._exit(code)  # everything is answered and stopped; torch takes seconds to tear itself down
+def _harmless(text: str | None) -> str | None:
+    """A caller's text as a log may hold it, or nothing."""
+    return text if text and _HARMLESS.fullmatch(text) else None
 
 
-if __name__ == "__main__":
-    main()
+def _milliseconds(begun: float) -> float:
+    return round((time.perf_counter() - begun) * 1000, 1)

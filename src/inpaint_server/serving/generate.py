@@ -136,7 +136,7 @@ def _ask_sagemaker(request: dict[str, Any], name: str) -> dict[str, Any]:
             EndpointName=name, ContentType=_CONTENT_TYPE, Accept=_CONTENT_TYPE, Body=json.dumps(request).encode()
         )
     except ClientError as error:
-        told: dict[str, Any] = dict(error.response)
+        told = cast("dict[str, Any]", error.response)
         if "OriginalMessage" not in told:
             raise InvalidRequest(f"The endpoint {name} refused: {error}.") from None
         return _answer_or_error(told["OriginalStatusCode"], told["OriginalMessage"].encode())

@@ -24,7 +24,16 @@ from inpaint_server.schema import (
     ErrorBody,
     InvocationAnswer,
 )
-from inpaint_server.types import Advert, AdvertRequest, Answer, ModelCard, OutputFormat, PlacedProduct, UInt8Array
+from inpaint_server.types import (
+    Advert,
+    AdvertRequest,
+    Answer,
+    ModelCard,
+    OutputFormat,
+    PlacedProduct,
+    Timings,
+    UInt8Array,
+)
 
 JSON: Final = "application/json"
 JSON_LINES: Final = "application/jsonlines"
@@ -86,6 +95,13 @@ def json_line(finished: Finished) -> bytes:
 def compact_json(value: Any) -> bytes:
     """A value as JSON without white space."""
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def rounded(timings: Timings) -> dict[str, object]:
+    """The engine's timings for a log line, tenths of milliseconds."""
+    single = ("queue", "segment", "background", "composite", "total")
+    passes = [round(milliseconds, 1) for milliseconds in timings.passes]
+    return {"passes": passes, **{name: round(getattr(timings, name), 1) for name in single}}
 
 
 def error_reply(error: InpaintServerError, request_id: str) -> Reply:

@@ -18,7 +18,7 @@ from inpaint_server.serving.run_folder import RunFolder, State
 from inpaint_server.serving.unix_http import answers_ping
 from inpaint_server.settings import Settings
 
-ENGINE = (sys.executable, "-m", "inpaint_server.serving.app")
+ENGINE = (sys.executable, "-m", "inpaint_server.serving.engine_process")
 
 
 class CannotServe(InpaintServerError):
