@@ -125,6 +125,24 @@ def schema(
 
 
 @app.command()
+def plan(
+    *,
+    bundle: Annotated[
+        str, typer.Option(help="`demo`, a folder, or `stable-diffusion-1.5` for the published models without weights.")
+    ] = "stable-diffusion-1.5",
+    device: Annotated[str, typer.Option(help="The accelerator planned for: a10g.")] = "a10g",
+    size: Annotated[int | None, typer.Option(help="Side of the canvas; default: the bundle's own.")] = None,
+    batch: Annotated[int, typer.Option(min=1, max=64, help="Adverts side by side.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each pass.")] = 25,
+) -> None:
+    """Say on paper what a bundle needs in half precision: operations, memory, and seconds at least."""
+    from inpaint_server.serving.plan import report
+
+    for line in report(bundle, device, size=size, batch=batch, steps=steps):
+        typer.echo(line)
+
+
+@app.command()
 def doctor(*, bundle: BundleOption = None) -> None:
     """Say what device, precision, attention, Java and bundle are here, what is wrong, and what to do about it."""
     from inpaint_server.serving.doctor import examine

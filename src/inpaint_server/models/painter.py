@@ -80,7 +80,7 @@ def _load_checkpoint(bundle: Bundle, name: str, device: Device, beside: Checkpoi
     shared_text = beside is not None and bundle.shares("text_encoder")
     return Checkpoint(
         unet=_load(UNet2DConditionModel, folder / "unet", device),
-        vae=beside.vae if beside and shared_vae else _load(_vae_class(folder / "vae"), folder / "vae", device),
+        vae=beside.vae if beside and shared_vae else _load(vae_class(folder / "vae"), folder / "vae", device),
         text_encoder=(
             beside.text_encoder if beside and shared_text else _load(CLIPTextModel, folder / "text_encoder", device)
         ),
@@ -98,7 +98,7 @@ def _load(kind: Any, folder: Path, device: Device) -> Any:
     return model
 
 
-def _vae_class(folder: Path) -> type[AutoencoderKL | AutoencoderTiny]:
+def vae_class(folder: Path) -> type[AutoencoderKL | AutoencoderTiny]:
     """The autoencoder the folder says it holds: Stable Diffusion's own, or its small replacement."""
     name = json.loads((folder / "config.json").read_text()).get("_class_name")
     kinds = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny)}
