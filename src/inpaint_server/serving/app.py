@@ -22,10 +22,10 @@ from starlette.routing import Route
 from inpaint_server import __version__, errors
 from inpaint_server.engine.job import Job
 from inpaint_server.serving import outgoing
-from inpaint_server.serving.incoming import JSON_LINES, Call, Line
+from inpaint_server.serving.incoming import JSON_LINES, Call
 from inpaint_server.serving.load import Loaded, load
 from inpaint_server.serving.outgoing import Finished, Reply
-from inpaint_server.serving.parsing import media_type
+from inpaint_server.serving.parsing import check_size, media_type, split_lines
 from inpaint_server.settings import Settings
 from inpaint_server.types import Answer
 
@@ -136,22 +136,21 @@ class EngineApp:
         return await run_in_threadpool(outgoing.reply, finished, accept)
 
     async def _serve_lines(self, loaded: Loaded, body: bytes, request_id: str) -> Reply:
-        """Every line is a request of its own, one after the other as the queue has room; answers keep their order."""
-        lines = await run_in_threadpool(loaded.reader.read_lines, body)
+        """Every line is a request of its own, decoded when its turn comes; answers keep the lines' order."""
         room = asyncio.Semaphore(self.settings.max_batch)
 
-        async def answer(line: Line) -> bytes:
+        async def answer(line: bytes) -> bytes:
             async with room:
                 return await self._serve_line(loaded, line, request_id)
 
-        answers = await asyncio.gather(*map(answer, lines))
+        answers = await asyncio.gather(*map(answer, split_lines(body)))
         return Reply(body=b"".join(answer + b"\n" for answer in answers), media_type=JSON_LINES, headers={})
 
-    async def _serve_line(self, loaded: Loaded, line: Line, request_id: str) -> bytes:
+    async def _serve_line(self, loaded: Loaded, line: bytes, request_id: str) -> bytes:
+        begun = time.perf_counter()
         try:
-            if isinstance(line, errors.InpaintServerError):
-                raise line
-            finished = await self._finish(loaded, line, request_id, 0.0)
+            call = await run_in_threadpool(loaded.reader.read_line, line)
+            finished = await self._finish(loaded, call, request_id, _milliseconds(begun))
             return await run_in_threadpool(outgoing.json_line, finished)
         except errors.InpaintServerError as error:
             return outgoing.error_line(error, request_id)
@@ -172,11 +171,7 @@ class EngineApp:
             length += len(chunk)
             if length <= limit:
                 body += chunk
-        if length > limit:
-            raise errors.TooLarge(
-                f"Send a smaller body: {length / 1e6:.1f} MB is over the limit of {limit / 1e6:g} MB "
-                "(INPAINT_MAX_BODY_MB)."
-            )
+        check_size(length, limit)
         return bytes(body)
 
     async def _finish(self, loaded: Loaded, call: Call, request_id: str, decode_ms: float) -> Finished:

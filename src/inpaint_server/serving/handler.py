@@ -33,7 +33,7 @@ FORWARDED = (
     "x-amzn-trace-id",
     "traceparent",
 )
-RETURNED = ("X-Amzn-SageMaker-Custom-Attributes", "Retry-After", "Allow")
+RETURNED = ("X-Amzn-SageMaker-Custom-Attributes", "X-Request-Id", "Retry-After", "Allow")
 PROBE_HEADER = "x-inpaint-probe"
 RETRY_AFTER_S = 5
 

@@ -1,4 +1,4 @@
-"""Headers and body in, requests with everything decided out. One bad request harms no other."""
+"""Headers and body in, a request with everything decided out."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from inpaint_server.errors import InpaintServerError, InvalidRequest, TooLarge, UnsupportedMediaType
+from inpaint_server.errors import TooLarge, UnsupportedMediaType
 from inpaint_server.imaging.codec import decode_mask, decode_photo, fit_mask
-from inpaint_server.schema import validate
+from inpaint_server.schema import InvocationRequest, validate
 from inpaint_server.serving.parsing import (
     as_photo,
     check_pixels,
+    check_size,
     from_base64,
     media_type,
     nested_array,
@@ -53,10 +54,6 @@ class Call:
     seed_form: bool = False
 
 
-Line = Call | InpaintServerError
-"""What one line of JSON Lines is: a call, or why it is none."""
-
-
 class Reader:
     """Reads requests for one bundle under one set of limits."""
 
@@ -76,30 +73,19 @@ class Reader:
         Raises:
             InpaintServerError: `TooLarge`, `UnsupportedMediaType` or `InvalidRequest`.
         """
-        self._check_size(body)
+        check_size(len(body), self._limits.max_body_bytes)
         reader = self._readers.get(media_type(headers))
         if reader is None:
             raise UnsupportedMediaType(f"Set the Content-Type header to one of {', '.join(SUPPORTED)}.")
         return reader(body, headers)
 
-    def read_lines(self, body: bytes) -> list[Line]:
-        """Read JSON Lines, one request object a line; blank lines do not count.
+    def read_line(self, line: bytes) -> Call:
+        """Read one line of JSON Lines.
 
         Raises:
-            TooLarge: the body is beyond its limit.
-            InvalidRequest: there is no line.
+            InpaintServerError: as `read`.
         """
-        self._check_size(body)
-        lines = [self._read_line(line) for line in body.splitlines() if line.strip()]
-        if not lines:
-            raise InvalidRequest("Send at least one request object, one a line: the body is empty.")
-        return lines
-
-    def _read_line(self, line: bytes) -> Line:
-        try:
-            return self._read_json(line, {})
-        except InpaintServerError as error:
-            return error
+        return self._read_json(line, {})
 
     def _read_json(self, body: bytes, _: Mapping[str, str]) -> Call:
         fields = parse_object(body, "the body")
@@ -115,10 +101,10 @@ class Reader:
         given = {**fields, "image": _GIVEN}
         if not isinstance(mask, list):
             data = from_base64(mask, "mask")
-            return self._call(given, photo, None if data is None else self._mask(data, photo), seed_form=True)
+            return self._call(validate(given), photo, None if data is None else self._mask(data, photo), seed_form=True)
         product = nested_array(mask, "mask")  # pyright: ignore[reportUnknownArgumentType]
         white: UInt8Array = np.where(product.reshape(*product.shape[:2], -1).any(axis=2), 255, 0).astype(np.uint8)
-        return self._call({**given, "mask": _GIVEN}, photo, fit_mask(white, _size(photo)), seed_form=True)
+        return self._call(validate({**given, "mask": _GIVEN}), photo, fit_mask(white, _size(photo)), seed_form=True)
 
     def _read_form(self, body: bytes, headers: Mapping[str, str]) -> Call:
         fields, files = parse_form(body, headers["content-type"])
@@ -132,32 +118,25 @@ class Reader:
     def _read_array(self, body: bytes, _: Mapping[str, str]) -> Call:
         """The replaced sample's segmentation call."""
         photo = as_photo(npy_array(body, self._limits.max_pixels))
-        return self._call({"task": "mask", "image": _GIVEN}, photo, None, seed_form=True)
+        return self._call(validate({"task": "mask", "image": _GIVEN}), photo, None, seed_form=True)
 
     def _from_files(self, fields: dict[str, Any], image: bytes | None, mask: bytes | None) -> Call:
         """A request whose pictures are PNG, JPEG or WebP; the schema is checked before a picture is decoded."""
-        validate(fields)
+        wire = validate(fields)
         if image is None:
-            return self._call(fields, None, None)
+            return self._call(wire, None, None)
         photo, alpha = decode_photo(image, max_pixels=self._limits.max_pixels)
-        return self._call(fields, photo, alpha if mask is None else self._mask(mask, photo))
+        return self._call(wire, photo, alpha if mask is None else self._mask(mask, photo))
 
     def _call(
-        self, fields: dict[str, Any], photo: Pixels | None, mask: ProductMask | None, *, seed_form: bool = False
+        self, wire: InvocationRequest, photo: Pixels | None, mask: ProductMask | None, *, seed_form: bool = False
     ) -> Call:
-        request = resolve(validate(fields), photo, mask, self._defaults, draw_seed=lambda: secrets.randbits(32))
+        request = resolve(wire, photo, mask, self._defaults, draw_seed=lambda: secrets.randbits(32))
         self._check_canvas(request)
         return Call(request=request, seed_form=seed_form)
 
     def _mask(self, data: bytes, photo: Pixels) -> ProductMask:
         return decode_mask(data, size=_size(photo), max_pixels=self._limits.max_pixels)
-
-    def _check_size(self, body: bytes) -> None:
-        if len(body) > self._limits.max_body_bytes:
-            raise TooLarge(
-                f"Send a smaller body: {len(body) / 1e6:.1f} MB is over the limit of "
-                f"{self._limits.max_body_bytes / 1e6:g} MB (INPAINT_MAX_BODY_MB)."
-            )
 
     def _check_canvas(self, request: AdvertRequest) -> None:
         pixels = request.canvas.pixels * len(request.seeds)

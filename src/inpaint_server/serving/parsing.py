@@ -170,6 +170,31 @@ def as_photo(array: NestedArray) -> Pixels:
     return Pixels(frozen_array(array))
 
 
+def split_lines(body: bytes) -> list[bytes]:
+    """The lines of a JSON Lines body; blank ones do not count.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    lines = [line for line in body.splitlines() if line.strip()]
+    if not lines:
+        raise InvalidRequest("Send at least one request object, one a line: the body is empty.")
+    return lines
+
+
+def check_size(length: int, max_bytes: int) -> None:
+    """Refuse a body beyond the limit.
+
+    Raises:
+        TooLarge: with the limit and the setting's name.
+    """
+    if length > max_bytes:
+        raise TooLarge(
+            f"Send a smaller body: {length / 1e6:.1f} MB is over the limit of {max_bytes / 1e6:g} MB "
+            "(INPAINT_MAX_BODY_MB)."
+        )
+
+
 def check_pixels(pixels: int, max_pixels: int) -> None:
     """Refuse a photo beyond the limit.
 
