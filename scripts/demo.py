@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from inpaint_server.errors import InpaintServerError
 from inpaint_server.serving import generate
 
 if TYPE_CHECKING:
@@ -95,4 +96,7 @@ def _answers(client: httpx.Client) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InpaintServerError as error:
+        raise SystemExit(error.message) from None

@@ -55,6 +55,14 @@ def test_a_manifest_that_is_none_is_told(copy: Path, manifest: bytes):
     assert "is not a bundle's manifest" in bundles.verify(copy)[0]
 
 
+@pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "sam/../../x"])
+def test_a_manifest_names_nothing_outside_its_folder(copy: Path, path: str):
+    manifest = json.loads((copy / bundles.MANIFEST).read_text())
+    manifest["files"][path] = {"sha256": "0" * 64, "bytes": 1}
+    (copy / bundles.MANIFEST).write_text(json.dumps(manifest))
+    assert "is outside the bundle" in bundles.verify(copy)[0]
+
+
 def test_an_empty_folder_says_how_to_make_a_bundle(tmp_path: Path):
     assert "make_bundle.py" in bundles.verify(tmp_path)[0]
 

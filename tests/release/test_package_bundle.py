@@ -1,0 +1,293 @@
+"""What leaves as model.tar.gz or goes under an S3 prefix, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import ANY, Stubber
+from typer.testing import CliRunner
+
+from inpaint_server.errors import BundleError
+from inpaint_server.models import bundle as bundles
+from scripts import package_bundle
+
+ROOT = Path(__file__).parents[2]
+DRESSED = "stable-diffusion/unet/config.json"
+PREFIX = package_bundle.Prefix(bucket="models", path="adverts/1/")
+Editor = Callable[[tarfile.TarFile], None]
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle of the right shape whose files are a few bytes each."""
+    return make_bundle(tmp_path / "bundle")
+
+
+def make_bundle(folder: Path) -> Path:
+    for number, path in enumerate(reversed(bundles.REQUIRED_FILES)):
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f'{{"type": "vit_b", "number": {number}}}')
+    bundles.write_manifest(folder, name="tiny", version="1", licence="Apache-2.0", native_size=512)
+    return folder
+
+
+def archived(bundle: Path, name: str = "model.tar.gz") -> Path:
+    target = bundle.parent / name
+    package_bundle.archive(bundle, target)
+    return target
+
+
+def rewritten(source: Path, *, without: str = "", edit: Editor | None = None) -> Path:
+    """A copy of an archive without one of its members, and with what `edit` adds."""
+    target = source.with_name("rewritten.tar.gz")
+    with tarfile.open(source) as old, tarfile.open(target, "w:gz") as new:
+        for member in old:
+            if member.name != without:
+                new.addfile(member, old.extractfile(member))
+        if edit is not None:
+            edit(new)
+    return target
+
+
+def add(name: str, content: bytes = b"x", **traits: Any) -> Editor:
+    def edit(tar: tarfile.TarFile) -> None:
+        member = tarfile.TarInfo(name)
+        member.size = 0 if traits else len(content)
+        for trait, value in traits.items():
+            setattr(member, trait, value)
+        tar.addfile(member, io.BytesIO(content))
+
+    return edit
+
+
+def test_an_archive_unpacks_to_the_bundle_at_its_root(bundle: Path):
+    unpacked = bundle.parent / "opt-ml-model"
+    with tarfile.open(archived(bundle)) as tar:
+        tar.extractall(unpacked, filter="data")
+    assert bundles.verify(unpacked) == []
+    assert bundles.open_bundle(unpacked).label == "tiny 1"
+
+
+def test_an_archive_passes_its_own_check(bundle: Path):
+    assert package_bundle.archive_problems(archived(bundle)) == []
+
+
+def test_the_same_files_make_the_same_bytes_wherever_and_whenever(bundle: Path, tmp_path: Path):
+    other = make_bundle(tmp_path / "elsewhere" / "other-name")
+    for path in other.rglob("*"):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    (other / DRESSED).chmod(0o600)
+    data = archived(bundle).read_bytes()
+    assert data == archived(other, "other.tar.gz").read_bytes()
+    assert int.from_bytes(data[4:8], "little") == 315_532_800
+
+
+def test_members_are_sorted_plain_files_of_nobody(bundle: Path):
+    with tarfile.open(archived(bundle)) as tar:
+        members = tar.getmembers()
+    assert [member.name for member in members] == [*sorted(bundles.REQUIRED_FILES), "bundle.json"]
+    traits = {(member.type, member.mode, member.uid, member.gid, member.uname, member.mtime) for member in members}
+    assert traits == {(tarfile.REGTYPE, 0o644, 0, 0, "", 315_532_800)}
+
+
+def test_a_link_in_the_folder_becomes_the_file_itself(bundle: Path):
+    plain = archived(bundle).read_bytes()
+    blob = bundle.parent / "blob"
+    (bundle / DRESSED).rename(blob)
+    (bundle / DRESSED).symlink_to(blob)
+    assert archived(bundle, "linked.tar.gz").read_bytes() == plain
+
+
+def test_a_damaged_bundle_is_not_shipped(bundle: Path):
+    (bundle / DRESSED).write_text((bundle / DRESSED).read_text().replace("vit_b", "vit_h"))
+    with pytest.raises(BundleError, match=f"{DRESSED} is damaged"):
+        archived(bundle)
+    assert not list(bundle.parent.glob("model.tar.gz*"))
+
+
+def test_a_manifest_that_names_a_file_outside_is_not_shipped(bundle: Path):
+    secret = bundle.parent / "secret"
+    secret.write_text("x")
+    manifest = bundles.open_bundle(bundle).manifest
+    entry = bundles.FileEntry(sha256=bundles.sha256(secret), bytes=1)
+    changed = manifest.model_copy(update={"files": {**manifest.files, "../secret": entry}})
+    (bundle / "bundle.json").write_text(changed.model_dump_json())
+    with pytest.raises(BundleError, match=r"names \.\./secret"):
+        archived(bundle)
+
+
+def test_an_archive_that_cannot_be_written_leaves_nothing(bundle: Path):
+    with pytest.raises(BundleError, match="cannot be written"):
+        archived(bundle, "no-such-folder/model.tar.gz")
+
+
+@pytest.mark.parametrize(
+    ("without", "edit", "problem"),
+    [
+        ("", add("link", type=tarfile.SYMTYPE, linkname="bundle.json"), "link is a link or a device"),
+        ("", add("hard", type=tarfile.LNKTYPE, linkname="bundle.json"), "hard is a link or a device"),
+        ("", add("pipe", type=tarfile.FIFOTYPE), "pipe is a link or a device"),
+        ("", add("../evil"), "../evil leads out of the archive"),
+        ("", add("sam/../../evil"), "sam/../../evil leads out of the archive"),
+        ("", add("/etc/evil"), "/etc/evil leads out of the archive"),
+        ("", add("./sam/config.json"), "sam/config.json is there twice"),
+        ("", add("notes.txt"), "notes.txt is not in the manifest"),
+        (DRESSED, None, f"{DRESSED} is missing"),
+        (DRESSED, add(DRESSED, b"another"), f"{DRESSED} is damaged"),
+        ("bundle.json", None, "bundle.json is not at the archive's root"),
+        ("bundle.json", add("bundle/bundle.json", b"{}"), "bundle.json is not at the archive's root"),
+        ("bundle.json", add("bundle.json", b"{}"), "bundle.json is not a bundle's manifest"),
+    ],
+)
+def test_each_fault_of_an_archive_is_named(bundle: Path, without: str, edit: Editor | None, problem: str):
+    (told,) = package_bundle.archive_problems(rewritten(archived(bundle), without=without, edit=edit))
+    assert told.partition(":")[0] == problem
+
+
+def test_an_archive_packed_by_hand_with_its_folders_is_as_good(bundle: Path):
+    by_hand = bundle.parent / "by-hand.tar.gz"
+    with tarfile.open(by_hand, "w:gz") as tar:
+        tar.add(bundle, arcname=".")
+    assert package_bundle.archive_problems(by_hand) == []
+
+
+def half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+@pytest.mark.parametrize("spoil", [half, gzip.decompress, gzip.compress])
+def test_what_is_no_whole_archive_is_told(bundle: Path, spoil: Callable[[bytes], bytes]):
+    archive = archived(bundle)
+    archive.write_bytes(spoil(archive.read_bytes()))
+    with pytest.raises(BundleError, match="no gzipped tar, or it is cut"):
+        package_bundle.archive_problems(archive)
+
+
+def test_the_commands_print_the_checksum_and_what_is_wrong(bundle: Path):
+    target = bundle.parent / "model.tar.gz"
+    runner = CliRunner()
+    packed = runner.invoke(package_bundle.app, ["archive", str(bundle), str(target)])
+    assert packed.stdout == f"{bundles.sha256(target)}  {target}\n"
+    assert runner.invoke(package_bundle.app, ["check", str(target)]).exit_code == 0
+    bad = runner.invoke(package_bundle.app, ["check", str(rewritten(target, without=DRESSED))])
+    assert (bad.exit_code, bad.stdout) == (1, f"{DRESSED} is missing.\n")
+
+
+def test_the_script_answers_an_error_of_ours_with_one_sentence(tmp_path: Path):
+    script = [sys.executable, str(ROOT / "scripts" / "package_bundle.py"), "check", str(tmp_path / "none.tar.gz")]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"There is no {tmp_path}/none.tar.gz: make it with the command 'archive'.\n"
+
+
+@pytest.mark.parametrize("uri", ["models/adverts", "s3://models", "s3://models/", "https://models/adverts/", "s3:///x"])
+def test_what_is_no_prefix_is_told(uri: str):
+    with pytest.raises(BundleError, match="write s3://BUCKET/PREFIX/"):
+        package_bundle.Prefix.parse(uri)
+
+
+@pytest.mark.parametrize("uri", ["s3://models/adverts/1", "s3://models/adverts/1/"])
+def test_a_prefix_ends_in_a_slash(uri: str):
+    assert package_bundle.Prefix.parse(uri) == PREFIX
+    assert PREFIX.uri == "s3://models/adverts/1/"
+
+
+class Bucket:
+    """boto3's own client, its answers prepared: what is sent must be what is expected, in that order."""
+
+    def __init__(self) -> None:
+        self.client: Any = boto3.client("s3", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
+        self.stub = Stubber(self.client)
+
+    def has(self, checksums: dict[str, str | None]) -> None:
+        """Listing tells these objects, and looking at each tells its checksum, if it was stored with one."""
+        contents = [{"Key": PREFIX.path + path} for path in checksums]
+        self.stub.add_response("list_objects_v2", {"Contents": contents}, {"Bucket": "models", "Prefix": PREFIX.path})
+        for path, checksum in sorted(checksums.items()):
+            expected = {"Bucket": "models", "Key": PREFIX.path + path, "ChecksumMode": "ENABLED"}
+            self.stub.add_response("head_object", {"ChecksumSHA256": checksum} if checksum else {}, expected)
+
+    def takes(self, path: str, checksum: str) -> None:
+        sums = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": checksum}
+        expected = {"Bucket": "models", "Key": PREFIX.path + path, "Body": ANY, **sums}
+        self.stub.add_response("put_object", {}, expected)
+
+    def receive(self, bundle: Path) -> None:
+        with self.stub:
+            package_bundle.send(bundle, PREFIX, self.client)
+        self.stub.assert_no_pending_responses()
+
+
+def checksums(bundle: Path) -> dict[str, str]:
+    """In the order in which they have to arrive."""
+    paths = [*sorted(bundles.REQUIRED_FILES), "bundle.json"]
+    return {path: base64.b64encode(bytes.fromhex(bundles.sha256(bundle / path))).decode() for path in paths}
+
+
+def test_every_file_goes_with_its_checksum_and_the_manifest_last(bundle: Path):
+    bucket = Bucket()
+    bucket.has({})
+    for path, checksum in checksums(bundle).items():
+        bucket.takes(path, checksum)
+    bucket.receive(bundle)
+
+
+def test_what_arrived_is_not_sent_again(bundle: Path):
+    everything = checksums(bundle)
+    arrived = {path: everything.pop(path) for path in list(everything)[:5]}
+    bucket = Bucket()
+    bucket.has({**arrived})
+    for path, checksum in everything.items():
+        bucket.takes(path, checksum)
+    bucket.receive(bundle)
+
+
+@pytest.mark.parametrize("checksum", ["AAAA", None])
+def test_an_object_that_differs_is_not_replaced(bundle: Path, checksum: str | None):
+    bucket = Bucket()
+    bucket.has({DRESSED: checksum})
+    with pytest.raises(BundleError, match=f"adverts/1/{DRESSED} is not this bundle's"):
+        bucket.receive(bundle)
+
+
+def test_a_prefix_of_something_else_is_refused(bundle: Path):
+    bucket = Bucket()
+    bucket.stub.add_response("list_objects_v2", {"Contents": [{"Key": "adverts/1/old.ckpt"}]})
+    with pytest.raises(BundleError, match=r"adverts/1/old\.ckpt is not this bundle's"):
+        bucket.receive(bundle)
+
+
+def test_a_file_too_large_for_one_checksum_is_told(bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(package_bundle, "PUT_LIMIT", 10)
+    with pytest.raises(BundleError, match="larger than the 5 GiB"):
+        Bucket().receive(bundle)
+
+
+def test_a_damaged_bundle_is_not_uploaded(bundle: Path):
+    (bundle / DRESSED).unlink()
+    with pytest.raises(BundleError, match=f"{DRESSED} is missing"):
+        Bucket().receive(bundle)
+
+
+def test_what_s3_answers_becomes_a_sentence(bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    bucket = Bucket()
+    bucket.stub.add_client_error("list_objects_v2", "NoSuchBucket", "The specified bucket does not exist")
+
+    def client(_service: str) -> Any:
+        return bucket.client
+
+    monkeypatch.setattr(boto3, "client", client)
+    with bucket.stub, pytest.raises(BundleError, match=r"S3 does not take s3://models/adverts/1/: .*NoSuchBucket"):
+        package_bundle.upload(bundle, "s3://models/adverts/1")
