@@ -25,7 +25,16 @@ import typer
 from pydantic import ValidationError
 
 from inpaint_server.errors import BundleError
-from inpaint_server.models.bundle import MANIFEST, REQUIRED_FILES, FileEntry, Manifest, open_bundle, sha256, verify
+from inpaint_server.models.bundle import (
+    MANIFEST,
+    REQUIRED_FILES,
+    FileEntry,
+    Manifest,
+    open_bundle,
+    sha256,
+    stays_inside,
+    verify,
+)
 
 BundleArgument = Annotated[Path, typer.Argument(help="The bundle's folder.", exists=True, file_okay=False)]
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
@@ -116,8 +125,6 @@ def shipped(bundle: Path) -> dict[str, FileEntry]:
     if problems := verify(bundle):
         raise BundleError(f"{bundle} is not shipped: {'; '.join(problems)}.")
     files = open_bundle(bundle).manifest.files
-    if outside := [path for path in files if not _stays_inside(path)]:
-        raise BundleError(f"{bundle} is not shipped: its manifest names {outside[0]}, which lies outside of it.")
     manifest = bundle / MANIFEST
     entry = FileEntry(sha256=sha256(manifest), bytes=manifest.stat().st_size)
     return {path: files[path] for path in sorted(files)} | {MANIFEST: entry}
@@ -170,16 +177,11 @@ def archive_problems(source: Path) -> list[str]:
 
 
 def _member_problem(member: tarfile.TarInfo, path: str, found: Mapping[str, FileEntry]) -> str:
-    if not _stays_inside(member.name):
+    if not stays_inside(member.name):
         return f"{member.name} leads out of the archive: pack the bundle's folder with the command 'archive'"
     if not (member.isfile() or member.isdir()):
         return f"{member.name} is a link or a device: pack the bundle's folder with the command 'archive'"
     return f"{path} is there twice: pack the bundle's folder with the command 'archive'" if path in found else ""
-
-
-def _stays_inside(path: str) -> bool:
-    pure = PurePosixPath(path)
-    return not pure.is_absolute() and ".." not in pure.parts
 
 
 def _differences(found: Mapping[str, FileEntry], text: bytes) -> list[str]:

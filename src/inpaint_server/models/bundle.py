@@ -70,9 +70,8 @@ class Manifest(BaseModel):
     @field_validator("files")
     @classmethod
     def _inside_the_folder(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
-        for path in map(PurePosixPath, files):
-            if path.is_absolute() or ".." in path.parts:
-                raise ValueError(f"{path} is outside the bundle")
+        if outside := [path for path in files if not stays_inside(path)]:
+            raise ValueError(f"{outside[0]} is outside the bundle")
         return files
 
 
@@ -193,6 +192,12 @@ def write_manifest(
     )
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
     return manifest
+
+
+def stays_inside(path: str) -> bool:
+    """Whether a relative path with `/` leads nowhere out of the folder it is taken in."""
+    pure = PurePosixPath(path)
+    return not pure.is_absolute() and ".." not in pure.parts
 
 
 def sha256(path: Path) -> str:
