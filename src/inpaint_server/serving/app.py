@@ -22,10 +22,11 @@ from starlette.routing import Route
 from inpaint_server import __version__, errors
 from inpaint_server.engine.job import Job
 from inpaint_server.serving import outgoing
-from inpaint_server.serving.incoming import JSON_LINES, Call
+from inpaint_server.serving.incoming import Call
 from inpaint_server.serving.load import Loaded, load
+from inpaint_server.serving.media_types import JSON, JSON_LINES, choose_media_type, sent_as
 from inpaint_server.serving.outgoing import Finished, Reply
-from inpaint_server.serving.parsing import check_size, media_type, split_lines
+from inpaint_server.serving.parsing import check_size, split_lines
 from inpaint_server.settings import Settings
 from inpaint_server.types import Answer
 
@@ -88,7 +89,7 @@ class EngineApp:
     async def _ping(self, _: Request) -> Response:
         body = {"status": self.state, "version": __version__}
         status = 200 if self.state == "ready" else 503
-        return Response(outgoing.compact_json(body), status_code=status, media_type=outgoing.JSON)
+        return Response(outgoing.compact_json(body), status_code=status, media_type=JSON)
 
     async def _invocations(self, request: Request) -> Response:
         request_id = _request_id(request)
@@ -126,9 +127,9 @@ class EngineApp:
     async def _serve(self, request: Request, request_id: str) -> Reply:
         loaded = self._ready()
         headers = dict(request.headers)
-        accept = outgoing.choose_media_type(headers.get("accept", ""))
+        accept = choose_media_type(headers.get("accept", ""))
         body = await self._body(request)
-        if media_type(headers) == JSON_LINES:
+        if sent_as(headers) == JSON_LINES:
             return await self._serve_lines(loaded, body, request_id)
         begun = time.perf_counter()
         call = await run_in_threadpool(loaded.reader.read, body, headers)

@@ -12,12 +12,12 @@ import numpy as np
 from inpaint_server.errors import TooLarge, UnsupportedMediaType
 from inpaint_server.imaging.codec import decode_mask, decode_photo, fit_mask
 from inpaint_server.schema import InvocationRequest, validate
+from inpaint_server.serving.media_types import FORM, JSON, NPY, PICTURES, UNDERSTOOD, sent_as
 from inpaint_server.serving.parsing import (
     as_photo,
     check_pixels,
     check_size,
     from_base64,
-    media_type,
     nested_array,
     npy_array,
     parse_form,
@@ -25,13 +25,6 @@ from inpaint_server.serving.parsing import (
 )
 from inpaint_server.serving.resolve import resolve
 from inpaint_server.types import AdvertRequest, BundleDefaults, Pixels, ProductMask, Size, UInt8Array
-
-JSON: Final = "application/json"
-JSON_LINES: Final = "application/jsonlines"
-FORM: Final = "multipart/form-data"
-NPY: Final = "application/x-npy"
-PICTURES: Final = ("image/png", "image/jpeg", "image/webp")
-SUPPORTED: Final = (JSON, JSON_LINES, FORM, *PICTURES, NPY)
 
 _GIVEN: Final = "given"
 """Stands in a field whose picture came another way than as base64, so that the schema sees it is there."""
@@ -74,9 +67,9 @@ class Reader:
             InpaintServerError: `TooLarge`, `UnsupportedMediaType` or `InvalidRequest`.
         """
         check_size(len(body), self._limits.max_body_bytes)
-        reader = self._readers.get(media_type(headers))
+        reader = self._readers.get(sent_as(headers))
         if reader is None:
-            raise UnsupportedMediaType(f"Set the Content-Type header to one of {', '.join(SUPPORTED)}.")
+            raise UnsupportedMediaType(f"Set the Content-Type header to one of {', '.join(UNDERSTOOD)}.")
         return reader(body, headers)
 
     def read_line(self, line: bytes) -> Call:

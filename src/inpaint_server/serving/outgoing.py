@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from inpaint_server.errors import InpaintServerError, NotAcceptable
+from inpaint_server.errors import InpaintServerError
 from inpaint_server.imaging.codec import encode
 from inpaint_server.imaging.composite import soft_anti_mask
 from inpaint_server.schema import (
@@ -24,6 +24,7 @@ from inpaint_server.schema import (
     ErrorBody,
     InvocationAnswer,
 )
+from inpaint_server.serving.media_types import JSON, JSON_LINES, PICTURES, ZIP
 from inpaint_server.types import (
     Advert,
     AdvertRequest,
@@ -35,11 +36,6 @@ from inpaint_server.types import (
     UInt8Array,
 )
 
-JSON: Final = "application/json"
-JSON_LINES: Final = "application/jsonlines"
-ZIP: Final = "application/zip"
-PICTURES: Final[dict[str, OutputFormat]] = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
-SUPPORTED: Final = (JSON, JSON_LINES, *PICTURES, ZIP)
 CUSTOM_ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
 
 
@@ -63,21 +59,6 @@ class Finished:
     request_id: str
     decode_ms: float
     seed_form: bool
-
-
-def choose_media_type(accept: str) -> str:
-    """The supported media type the Accept header likes best; JSON where it likes everything.
-
-    Raises:
-        NotAcceptable: none of those it names can be produced.
-    """
-    if not accept.strip():
-        return JSON
-    for wanted in sorted(map(_media_range, accept.split(",")), key=lambda entry: -entry[1]):
-        for media_type in SUPPORTED:
-            if wanted[1] > 0 and _matches(wanted[0], media_type):
-                return media_type
-    raise NotAcceptable(f"Set the Accept header to one of {', '.join(SUPPORTED)}.")
 
 
 def reply(finished: Finished, media_type: str) -> Reply:
@@ -114,20 +95,6 @@ def error_line(error: InpaintServerError, request_id: str) -> bytes:
     """An error's JSON on one line."""
     told = ErrorBody(code=error.code, message=error.message, field=error.field, request_id=request_id)
     return ErrorAnswer(error=told).model_dump_json(exclude_none=True).encode()
-
-
-def _media_range(text: str) -> tuple[str, float]:
-    name, *parameters = (part.strip().lower() for part in text.split(";"))
-    quality = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
-    try:
-        return name, float(quality)
-    except ValueError:
-        return name, 0.0
-
-
-def _matches(media_range: str, media_type: str) -> bool:
-    kind, _, subtype = media_range.partition("/")
-    return media_range in ("*/*", media_type) or (subtype == "*" and media_type.startswith(f"{kind}/"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import numpy as np
@@ -22,11 +21,6 @@ NestedArray = np.ndarray[Any, np.dtype[Any]]
 _WORDS: Final = frozenset({"background_prompt", "foreground_prompt", "prompt_bg", "prompt_fr", "negative_prompt"})
 _MAGIC: Final = (b"\x89PNG", b"\xff\xd8", b"RIFF")
 _SMALLEST_SIDE: Final = 8
-
-
-def media_type(headers: Mapping[str, str]) -> str:
-    """The Content-Type without its parameters, lower case."""
-    return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def parse_object(text: bytes, where: str) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+"""Which media type an answer gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from inpaint_server.errors import NotAcceptable
+from inpaint_server.serving.media_types import choose_media_type, sent_as
+
+
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("application/*", "application/json"),
+        ("image/*", "image/png"),
+        ("image/webp", "image/webp"),
+        ("IMAGE/JPEG", "image/jpeg"),
+        ("text/html, image/png;q=0.5, application/zip;q=0.9", "application/zip"),
+        ("application/json;q=0, image/png", "image/png"),
+        ("image/jpeg; charset=x; q=0.2, */*; q=0.1", "image/jpeg"),
+    ],
+)
+def test_the_best_liked_type_that_can_be_produced_is_chosen(accept: str, chosen: str):
+    assert choose_media_type(accept) == chosen
+
+
+@pytest.mark.parametrize("accept", ["text/html", "image/gif", "image/png;q=0", "image/png;q=high", ",", "*"])
+def test_nothing_acceptable_lists_what_can_be_produced(accept: str):
+    with pytest.raises(NotAcceptable, match="application/json, application/jsonlines, image/png"):
+        choose_media_type(accept)
+
+
+def test_parameters_and_case_of_the_content_type_do_not_matter():
+    assert sent_as({"content-type": "Application/JSON; charset=utf-8"}) == "application/json"
+    assert sent_as({}) == ""
