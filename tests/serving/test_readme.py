@@ -39,7 +39,8 @@ def test_the_curl_command_makes_an_advert(real_server: Server, tmp_path: Path):
     command = block("sh", "curl").replace("localhost:8080", f"127.0.0.1:{real_server.port}")
     command = command.replace("@src/", f"@{ROOT}/src/")
     subprocess.run(["bash", "-ec", command], cwd=tmp_path, check=True, capture_output=True)
-    assert Image.open(tmp_path / "advert.png").size == (256, 256)
+    with Image.open(tmp_path / "advert.png") as advert:
+        assert advert.size == (256, 256)
 
 
 def test_the_command_line_makes_adverts_and_a_contact_sheet(tmp_path: Path):
@@ -51,7 +52,8 @@ def test_the_command_line_makes_adverts_and_a_contact_sheet(tmp_path: Path):
 
 
 def test_the_boto3_code_makes_four_adverts(real_server: Server, tmp_path: Path):
-    Image.open(PHOTO).save(tmp_path / "product.png")
+    with Image.open(PHOTO) as photo:
+        photo.save(tmp_path / "product.png")
     with RuntimeProxy(real_server.port) as proxy:
         environment = {
             **os.environ,
