@@ -11,7 +11,7 @@ import numpy as np
 from inpaint_server.engine.engine import Engine
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.serving.incoming import Limits, Reader
-from inpaint_server.settings import Settings
+from inpaint_server.settings import Settings, let_waiting_threads_sleep
 from inpaint_server.types import (
     AdvertRequest,
     BundleDefaults,
@@ -42,6 +42,7 @@ def load(settings: Settings) -> Loaded:
         SettingsError: the device asked for is not there.
         OutOfMemory: the models do not fit on the device.
     """
+    let_waiting_threads_sleep()
     from inpaint_server.models import bundle, device, painter  # torch takes seconds to import
 
     opened = bundle.open_bundle(bundle.find(settings.bundle, settings.model_dir))
