@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := src tests scripts training
 
-.PHONY: setup demo test check format lock test-gpu train train-tiny clean
+.PHONY: setup demo test check format lock test-gpu train train-tiny bench clean
 
 setup: $(READY)
 
@@ -29,6 +29,15 @@ check: $(READY)  ## Format, lint, types, import directions
 test-gpu: $(READY)  ## The tests of the CUDA path, on a machine with one
 	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[aws,dev,gpu]'
 	$(BIN)/python -m pytest -m gpu tests/gpu
+
+train: $(READY)  ## Draw the pictures and train the demo bundle again (hours)
+	$(BIN)/python -m training all
+
+train-tiny: $(READY)  ## The same from end to end, as small as can be (a minute)
+	$(BIN)/python -m training --tiny all
+
+bench: $(READY)  ## What an advert costs, beside the obvious way
+	$(BIN)/python benchmarks/engine.py
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 PHOTO = Path(generate.__file__).parent.parent / "demo" / "photos" / "coffee.jpg"
 OUT = Path("out")
 REQUEST = {
-    "background_prompt": "a brick wall",
-    "foreground_prompt": "a wooden table",
-    "width": 384,
-    "height": 384,
-    "seed": 7,
+    "background_prompt": "beach, sunset sky",
+    "foreground_prompt": "sand",
+    "seed": 9,
 }
 START_TIMEOUT_S = 120
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inpaint_server.errors import InvalidRequest
-from inpaint_server.imaging.mask import bounding_box, clean, erode, find_product
+from inpaint_server.imaging.mask import bounding_box, clean, drop_strays, erode, find_product
 from inpaint_server.types import Box, ProductMask
 from tests.imaging.pictures import brute_erosion, noise
 
@@ -131,3 +131,12 @@ def test_a_mask_of_noise_is_refused_before_it_costs_memory():
     mask[::2, ::2] = 255
     with pytest.raises(InvalidRequest, match="noise"):
         clean(ProductMask(mask))
+
+
+def test_what_was_found_apart_from_the_product_is_dropped_and_what_touches_its_reach_stays():
+    body, strap, stray = (50, 50, 150, 150), (60, 40, 140, 47), (60, 180, 100, 199)
+    np.testing.assert_array_equal(drop_strays(_block(body, strap, stray)), _block(body, strap))
+
+
+def test_nothing_found_stays_nothing():
+    np.testing.assert_array_equal(drop_strays(_block()), _block())

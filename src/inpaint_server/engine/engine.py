@@ -16,7 +16,7 @@ from inpaint_server.engine.device_loop import DeviceLoop, PassWork, SegmentWork
 from inpaint_server.engine.job import Job
 from inpaint_server.engine.ports import D, Painter
 from inpaint_server.errors import Draining, InpaintServerError, Internal, Overloaded
-from inpaint_server.imaging.mask import find_product
+from inpaint_server.imaging.mask import drop_strays, find_product
 from inpaint_server.pipeline import compose
 from inpaint_server.types import (
     AdvertRequest,
@@ -133,7 +133,7 @@ class Engine(Generic[D]):
         found = work.future.result()
         job.spent("segment", found.milliseconds)
         job.candidates = found.candidates
-        return found.candidates.best
+        return drop_strays(found.candidates.best)
 
     def _tell(self, job: Job, index: int) -> None:
         """Drive one picture's story, sending each pass it asks for to the device."""

@@ -20,6 +20,9 @@ _HAZE: Final = 16
 _SPECK: Final = 0.05
 """A component smaller than this fraction of the largest is no part of the product."""
 
+_REACH: Final = 0.02
+"""A piece further from the largest one than this fraction of the photo's longer side is not the same product."""
+
 _PINHOLE: Final = 0.001
 """A hole smaller than this fraction of the product is a fault of the mask, not a hole."""
 
@@ -32,6 +35,22 @@ def find_product(photo: Pixels, mask: ProductMask) -> Product:
     """
     cleaned = clean(mask)
     return Product(photo=photo, mask=cleaned, box=bounding_box(cleaned))
+
+
+def drop_strays(mask: ProductMask) -> ProductMask:
+    """What a segmenter found, without the pieces that lie apart from the largest one.
+
+    For found masks only: a mask that somebody made may well show two things apart.
+    """
+    runs = find_runs(mask >= THRESHOLD, diagonal=True)
+    if len(runs.rows) == 0:
+        return mask
+    largest = paint_runs(runs, runs.areas == runs.areas.max(), mask.shape)
+    near = count_around(largest, max(1, round(_REACH * max(mask.shape)))) > 0
+    before = np.pad(np.cumsum(near, axis=1, dtype=np.int32), ((0, 0), (1, 0)))
+    reached = before[runs.rows, runs.stops] > before[runs.rows, runs.starts]
+    kept = paint_runs(runs, runs.touching(reached), mask.shape)
+    return ProductMask(frozen_array(np.where(kept, mask, np.uint8(0))))
 
 
 def clean(mask: ProductMask) -> ProductMask:

@@ -1,0 +1,117 @@
+"""The maker's stages in order; each goes on from what the ones before left on disk, and repeats nothing."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from diffusers import AutoencoderTiny, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from segment_anything.modeling import Sam
+from transformers import CLIPTextModel
+
+from inpaint_server.models.bundle import write_manifest
+from inpaint_server.models.sam import build_sam
+from training.assemble import Models, save_bundle, untrained
+from training.autoencoder import train_autoencoder
+from training.dataset import Composites, render
+from training.diffusion import Painter, train_diffusion
+from training.latents import Latents
+from training.loop import seeded
+from training.making import Drawing, Making
+from training.segmenter import enlarged, fresh, train_segmenter
+from training.vocabulary import write_tokenizer
+
+NAME, LICENCE = "inpaint-server-demo", "Apache-2.0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """Where pictures, checkpoints and finished models are kept.
+
+    Attributes:
+        making: What is made.
+        folder: Outside version control; may be deleted when the bundle is finished.
+        workers: Processes that draw.
+    """
+
+    making: Making
+    folder: Path
+    workers: int = 2
+
+    def drawn(self, drawing: Drawing) -> Composites:
+        """A set of composites, drawn where it is not yet."""
+        return render(drawing.recipe, drawing.count, self.folder / "pictures" / drawing.name, workers=self.workers)
+
+    def autoencoder(self) -> AutoencoderTiny:
+        """The trained autoencoder."""
+        folder = self.folder / "autoencoder"
+        if not (folder / "model").exists():
+            making = self.making
+            sets = [self.drawn(making.scenes[0]), self.drawn(making.photos)]
+            pictures = np.concatenate([part for one in sets for part in (one.pixels, one.empty)])
+            model = train_autoencoder(pictures, making.sizes, making.autoencoder, folder, crop=making.crop)
+            model.save_pretrained(str(folder / "model"))
+        return (
+            AutoencoderTiny.from_pretrained(str(folder / "model"), local_files_only=True).eval().requires_grad_(False)
+        )
+
+    def painter(self) -> Painter:
+        """The trained UNet with nine channels and text encoder."""
+        making, folder = self.making, self.folder / "diffusion"
+        with seeded(making.diffusion.seed):
+            blank = untrained(making.sizes, folder / "tokenizer")
+        painter = Painter(unet=blank.unet, text_encoder=blank.text_encoder, tokenizer=blank.tokenizer)
+        if not (folder / "unet").exists():
+            autoencoder = self.autoencoder()
+            small = [self._encoded(making.scenes[0], autoencoder, halved=True)]
+            train_diffusion(painter, small, autoencoder, making.diffusion_half, folder / "half")
+            whole = [self._encoded(drawing, autoencoder) for drawing in making.scenes]
+            train_diffusion(painter, whole, autoencoder, making.diffusion, folder)
+            painter.text_encoder.save_pretrained(str(folder / "text_encoder"))
+            painter.unet.save_pretrained(str(folder / "unet"))
+        return Painter(
+            unet=UNet2DConditionModel.from_pretrained(str(folder / "unet"), local_files_only=True),
+            text_encoder=CLIPTextModel.from_pretrained(str(folder / "text_encoder"), local_files_only=True),
+            tokenizer=write_tokenizer(folder / "tokenizer"),  # afresh: a used one remembers how it was used
+        )
+
+    def sam(self) -> Sam:
+        """The trained Segment Anything."""
+        making, folder = self.making, self.folder / "segmenter"
+        config, finished = making.sizes.sam, folder / "model.safetensors"
+        if not finished.exists():
+            composites = Composites.joined([self.drawn(making.photos), self.drawn(making.scenes[0])])
+            half = fresh(replace(config, image_size=config.image_size // 2), making.segmenter_half.seed)
+            train_segmenter(composites, half, making.segmenter_half, folder / "half")
+            whole = train_segmenter(composites, enlarged(half, config), making.segmenter, folder)
+            save_file({name: value.contiguous() for name, value in whole.state_dict().items()}, finished)
+        model = build_sam(config)
+        model.load_state_dict(load_file(finished))
+        return model
+
+    def bundle(self, folder: Path) -> None:
+        """Puts the finished models into a bundle's folder, manifest and all."""
+        painter, config = self.painter(), self.making.sizes.sam
+        models = Models(
+            autoencoder=self.autoencoder(),
+            tokenizer=painter.tokenizer,
+            text_encoder=painter.text_encoder,
+            unet=painter.unet,
+            sam=self.sam(),
+            sam_config=config,
+        )
+        making = self.making
+        with save_bundle(models, folder) as draft:
+            write_manifest(
+                draft,
+                name=NAME,
+                version=making.version,
+                licence=LICENCE,
+                native_size=making.sizes.canvas,
+                guidance_scale=making.guidance_scale,
+            )
+
+    def _encoded(self, drawing: Drawing, autoencoder: AutoencoderTiny, *, halved: bool = False) -> Latents:
+        cache = self.folder / "latents" / f"{drawing.name}{'-half' if halved else ''}.safetensors"
+        composites = self.drawn(drawing).halved() if halved else self.drawn(drawing)
+        return Latents.encode(composites, autoencoder, seed=drawing.recipe.seed, cache=cache)
