@@ -21,6 +21,7 @@ import typer
 from diffusers import StableDiffusionInpaintPipeline, StableDiffusionPipeline
 from safetensors.torch import save_file
 
+from inpaint_server.cli import run
 from inpaint_server.errors import BundleError
 from inpaint_server.models.bundle import INPAINTING, SEGMENTER, TEXT_TO_IMAGE, write_manifest
 from inpaint_server.models.sam import PUBLISHED, SamConfig, build_sam
@@ -150,14 +151,5 @@ def convert_sam(source: Path, kind: str, target: Path) -> None:
     (target / "config.json").write_text(json.dumps(words, indent=2) + "\n")
 
 
-def main() -> None:
-    """Run the command line; our errors become one sentence and exit code 1."""
-    try:
-        app()
-    except BundleError as error:
-        typer.secho(error.message, fg="red", err=True)
-        raise SystemExit(1) from None
-
-
 if __name__ == "__main__":
-    main()
+    run(app)

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import typer
 from pydantic import ValidationError
 
+from inpaint_server.cli import run
 from inpaint_server.errors import BundleError
 from inpaint_server.models.bundle import (
     MANIFEST,
@@ -253,14 +254,5 @@ def _as_s3_says(digest: str) -> str:
     return base64.b64encode(bytes.fromhex(digest)).decode()
 
 
-def main() -> None:
-    """Run the command line; our errors become one sentence and exit code 1."""
-    try:
-        app()
-    except BundleError as error:
-        typer.secho(error.message, fg="red", err=True)
-        raise SystemExit(1) from None
-
-
 if __name__ == "__main__":
-    main()
+    run(app)

@@ -168,9 +168,14 @@ def _numbers(text: str) -> list[float]:
 
 
 def main() -> None:
-    """Run the command line; our errors become one sentence and exit code 1."""
+    """What `inpaint-server` runs."""
+    run(app)
+
+
+def run(command_line: typer.Typer) -> None:
+    """Run a command line of ours; our errors become one sentence and exit code 1."""
     try:
-        app()
+        command_line()
     except InpaintServerError as error:
         typer.secho(error.message, fg="red", err=True)
         raise SystemExit(1) from None

@@ -10,10 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from inpaint_server.engine.device_loop import DeviceLoop, PassWork
 from inpaint_server.engine.engine import Engine
 from inpaint_server.errors import DeadlineExceeded, Draining, Internal, InvalidRequest, OutOfMemory, Overloaded
 from inpaint_server.types import (
     AdvertRequest,
+    Generate,
     Layer,
     Pixels,
     ProductMask,
@@ -76,10 +78,40 @@ def test_an_advert_has_its_background_then_its_layers_in_order(engine: Engine[Pl
     assert len(answer.timings.passes) == 2
 
 
-def test_pictures_under_way_together_share_their_steps(engine: Engine[PlainPass], painter: PlainPainter):
-    engine.submit(request(seeds=(1, 2, 3), steps=3000), deadline_s=WAIT_S).answer.result(WAIT_S)
-    assert max(len(batch) for batch in painter.batches) == 3
-    assert len(painter.batches) < 3 * 3 * 3000
+def background(seed: int, steps: int, side: int = 64) -> PassWork[PlainPass]:
+    """A pass as the device loop gets it."""
+    ask = Generate(
+        prompt="beach",
+        negative_prompt="",
+        size=Size(height=side, width=side),
+        sampling=replace(TEN_STEPS, steps=steps),
+        noise_seed=seed,
+    )
+    return PassWork(ask=ask, stop=lambda: None, on_step=lambda _step, _steps: None)
+
+
+def test_passes_that_wait_together_share_their_steps(painter: PlainPainter):
+    device = DeviceLoop(painter, max_batch=4)
+    works = [background(seed, steps=10) for seed in (1, 2, 3)]
+    for work in works:
+        device.submit(work)
+    device.start()
+    for work in works:
+        work.future.result(WAIT_S)
+    device.stop()
+    assert painter.batches == [[1, 2, 3]] * 10
+
+
+def test_a_batch_is_never_larger_than_allowed(painter: PlainPainter):
+    device = DeviceLoop(painter, max_batch=2)
+    works = [background(seed, steps=2) for seed in (1, 2, 3)]
+    for work in works:
+        device.submit(work)
+    device.start()
+    for work in works:
+        work.future.result(WAIT_S)
+    device.stop()
+    assert [len(batch) for batch in painter.batches] == [2, 2, 2]
 
 
 def test_each_picture_is_the_same_alone_and_beside_others(engine: Engine[PlainPass]):
@@ -89,12 +121,19 @@ def test_each_picture_is_the_same_alone_and_beside_others(engine: Engine[PlainPa
         assert np.array_equal(alone.adverts[0].picture, advert.picture)
 
 
-def test_a_short_request_beside_a_long_one_ends_first(engine: Engine[PlainPass]):
-    long = engine.submit(request(steps=5000), deadline_s=WAIT_S)
-    short = engine.submit(request(steps=2, side=128), deadline_s=WAIT_S)
-    short.answer.result(WAIT_S)
-    assert not long.answer.done()
-    long.answer.result(WAIT_S)
+def test_a_short_pass_beside_a_long_one_ends_first(painter: PlainPainter):
+    device = DeviceLoop(painter, max_batch=4)
+    ended: list[str] = []
+    works = {"long": background(1, steps=100), "short": background(2, steps=2, side=128)}
+    for name, work in works.items():
+        work.future.add_done_callback(lambda _, name=name: ended.append(name))
+        device.submit(work)
+    device.start()
+    for work in works.values():
+        work.future.result(WAIT_S)
+    device.stop()
+    assert ended == ["short", "long"]
+    assert painter.batches[:4] == [[1], [2], [1], [2]]
 
 
 def test_a_full_line_refuses_and_what_was_admitted_still_ends(painter: PlainPainter):

@@ -70,7 +70,7 @@ class Engine:
             return JSONResponse(dict(request.headers))
         headers = {"X-Amzn-SageMaker-Custom-Attributes": order.get("reply", attributes)}
         kind = request.headers.get("content-type", "application/octet-stream")
-        return Response(body, order.get("status", 200), headers, kind)
+        return Response(b"" if "quiet" in order else body, order.get("status", 200), headers, kind)
 
 
 async def content(value: object) -> str:
