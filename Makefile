@@ -31,13 +31,13 @@ test-gpu: $(READY)  ## The tests of the CUDA path, on a machine with one
 	$(BIN)/python -m pytest -m gpu tests/gpu
 
 train: $(READY)  ## Draw the pictures and train the demo bundle again (hours)
-	$(BIN)/python -m training all
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training all
 
 train-tiny: $(READY)  ## The same from end to end, as small as can be (a minute)
-	$(BIN)/python -m training --tiny all
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training --tiny all
 
 bench: $(READY)  ## What an advert costs, beside the obvious way
-	$(BIN)/python benchmarks/engine.py
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/engine.py
 
 format: $(READY)
 	$(BIN)/ruff format .
