@@ -90,20 +90,9 @@ def background(seed: int, steps: int, side: int = 64) -> PassWork[PlainPass]:
     return PassWork(ask=ask, stop=lambda: None, on_step=lambda _step, _steps: None)
 
 
-def test_passes_that_wait_together_share_their_steps(painter: PlainPainter):
-    device = DeviceLoop(painter, max_batch=4)
-    works = [background(seed, steps=10) for seed in (1, 2, 3)]
-    for work in works:
-        device.submit(work)
-    device.start()
-    for work in works:
-        work.future.result(WAIT_S)
-    device.stop()
-    assert painter.batches == [[1, 2, 3]] * 10
-
-
-def test_a_batch_is_never_larger_than_allowed(painter: PlainPainter):
-    device = DeviceLoop(painter, max_batch=2)
+def batches_of_three(painter: PlainPainter, *, max_batch: int) -> list[list[int]]:
+    """The batches in which three passes of two steps are painted that wait together."""
+    device = DeviceLoop(painter, max_batch=max_batch)
     works = [background(seed, steps=2) for seed in (1, 2, 3)]
     for work in works:
         device.submit(work)
@@ -111,7 +100,15 @@ def test_a_batch_is_never_larger_than_allowed(painter: PlainPainter):
     for work in works:
         work.future.result(WAIT_S)
     device.stop()
-    assert [len(batch) for batch in painter.batches] == [2, 2, 2]
+    return painter.batches
+
+
+def test_passes_that_wait_together_share_their_steps(painter: PlainPainter):
+    assert batches_of_three(painter, max_batch=4) == [[1, 2, 3], [1, 2, 3]]
+
+
+def test_a_batch_is_never_larger_than_allowed(painter: PlainPainter):
+    assert [len(batch) for batch in batches_of_three(painter, max_batch=2)] == [2, 2, 2]
 
 
 def test_each_picture_is_the_same_alone_and_beside_others(engine: Engine[PlainPass]):
