@@ -196,8 +196,8 @@ class Supervisor:
 
     def _say(self, state: State) -> None:
         if self._folder.state() != state:
-            self._log.info("state", state=state)
             self._folder.write_state(state)
+            self._log.info("state", state=state)  # after the fact: who reads the line finds it true
 
     def _worker_answers(self) -> bool:
         return front_door.worker_answers(self._settings.port, self._folder.probe_token(), self._pace.answer)
