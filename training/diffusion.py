@@ -17,9 +17,9 @@ from training.captions import nothing, prompt
 from training.dataset import Words
 from training.latents import VARIANTS, Latents
 from training.loop import Chance, Plan, Training
-from training.regions import REGIONS
+from training.regions import REGIONS, WITHOUT_PRODUCT
 
-WHOLE_SHARE = 0.35  # of a batch is painted on an empty canvas: text-to-image
+WHOLE_SHARE = 0.3  # of a batch is painted on an empty canvas: text-to-image
 PLACE_ALONE_SHARE = 0.4  # of those are named by what is above alone
 UNCONDITIONAL_SHARE = 0.1  # of a batch is painted without words, for classifier-free guidance
 
@@ -54,13 +54,14 @@ def draw_batch(latents: Latents, grey: Tensor, chance: Chance, count: int) -> Ba
     index = torch.from_numpy(rng.integers(len(latents), size=count))
     variant = torch.from_numpy(rng.integers(VARIANTS, size=count))
     whole = torch.from_numpy(rng.random(count) < WHOLE_SHARE)
+    regions = [names[number] for number in latents.region[index, variant].tolist()]
+    bare = whole | torch.tensor([region in WITHOUT_PRODUCT for region in regions])
     everywhere = whole[:, None, None, None]
-    target = torch.where(everywhere, latents.empty[index], latents.target[index]).float()
+    target = torch.where(bare[:, None, None, None], latents.empty[index], latents.target[index]).float()
     mask = torch.where(everywhere, 1.0, latents.mask[index, variant].float())
     masked = torch.where(everywhere, grey, latents.masked[index, variant].float())
     mirrored = torch.from_numpy(rng.random(count) < 0.5)[:, None, None, None]
     target, mask, masked = (torch.where(mirrored, value.flip(-1), value) for value in (target, mask, masked))
-    regions = [names[number] for number in latents.region[index, variant].tolist()]
     captions = [
         _words(rng, latents.words[item], "whole" if full else region)
         for item, full, region in zip(index.tolist(), whole.tolist(), regions, strict=True)
@@ -100,13 +101,14 @@ class Painter:
 
 
 def noise_times(count: int, generator: torch.Generator) -> Tensor:
-    """Where in the noise schedule a batch trains, (count,) in [0, 1): mostly in the middle, where scenes take shape.
+    """Where in the noise schedule a batch trains, (count,) in [0, 1): more in the middle, where scenes take shape.
 
-    Seven tenths are logit-normal (Esser et al. 2024, section 3.1), the rest uniform, so that both ends are seen too.
+    Half are logit-normal (Esser et al. 2024, section 3.1), the rest uniform: at the noisy end the colours are decided,
+    and that those of a hole come from around it is learnt nowhere else.
     """
     even = (torch.rand(count, generator=generator) + torch.arange(count)) / count  # one in each nth
     middle = torch.sigmoid(torch.special.ndtri(even.clamp(1e-4, 1 - 1e-4)))
-    times = torch.where(torch.rand(count, generator=generator) < 0.7, middle, even)
+    times = torch.where(torch.rand(count, generator=generator) < 0.5, middle, even)
     return times.clamp(max=1 - 1e-6)
 
 

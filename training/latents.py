@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from training.autoencoder import to_tensor
 from training.dataset import Composites, Words
-from training.regions import REGIONS, paint_mask
+from training.regions import REGIONS, WITHOUT_PRODUCT, paint_mask
 from training.sizes import LATENT_FACTOR
 
-VARIANTS = 2  # masks drawn for each composite
+VARIANTS = 3  # masks drawn for each composite
 CHUNK = 16  # pictures encoded at a time
 
 
@@ -29,7 +29,7 @@ class Latents:
     Attributes:
         target: With the product, (N, 4, h, w) float16, scaled.
         empty: Without it, (N, 4, h, w) float16, scaled.
-        masked: Of the picture that is grey where it is repainted, (N, VARIANTS, 4, h, w) float16, scaled.
+        masked: Of the picture, with or without the product as its region is, that is grey where it is repainted, (N, VARIANTS, 4, h, w) float16, scaled.
         mask: 1 where it is repainted, (N, VARIANTS, 1, h, w) float16.
         region: Index into REGIONS, (N, VARIANTS) int64.
         words: One entry a composite.
@@ -72,20 +72,22 @@ def _encode_chunk(
 ) -> dict[str, Tensor]:
     """Encodes some composites, each with VARIANTS masks."""
     names, shares = list(REGIONS), np.array(list(REGIONS.values()))
-    masks, regions = [], []
+    masks, regions, behind = [], [], []
     for index in indices:
         rng = np.random.default_rng([seed, index])
         chosen = rng.choice(len(names), VARIANTS, replace=False, p=shares)
         regions.append(chosen)
         product, split = composites.mask[index], int(composites.split[index])
+        bare = [names[region] in WITHOUT_PRODUCT for region in chosen]
+        behind.append([composites.empty[index] if one else composites.pixels[index] for one in bare])
         masks.append(np.stack([paint_mask(rng, names[region], product, split) for region in chosen]))
     part = slice(indices[0], indices[-1] + 1)
-    pixels = to_tensor(composites.pixels[part])
     painted = torch.from_numpy(np.stack(masks)).float()  # (n, VARIANTS, H, W)
-    kept = pixels[:, None] * (1 - painted[:, :, None])  # grey is 0
+    seen = torch.stack([to_tensor(np.stack(pictures)) for pictures in behind])
+    kept = seen * (1 - painted[:, :, None])  # grey is 0
     encoded = _encode(autoencoder, kept.flatten(0, 1)).unflatten(0, (-1, VARIANTS))
     return {
-        "target": _encode(autoencoder, pixels),
+        "target": _encode(autoencoder, to_tensor(composites.pixels[part])),
         "empty": _encode(autoencoder, to_tensor(composites.empty[part])),
         "masked": encoded,
         "mask": F.interpolate(painted, scale_factor=1 / LATENT_FACTOR, mode="nearest")[:, :, None].half(),

@@ -6,8 +6,11 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-REGIONS: Mapping[str, float] = {"lower": 0.37, "upper": 0.37, "around": 0.18, "hole": 0.08}
+REGIONS: Mapping[str, float] = {"lower": 0.27, "upper": 0.25, "around": 0.14, "hole": 0.34}
 """Each region's share of the training; the whole canvas, which needs no context, is drawn apart from these."""
+
+WITHOUT_PRODUCT = frozenset({"hole"})
+"""Regions painted on the bare scene: what fills a hole is to come from around it, never to be a product."""
 
 
 def paint_mask(rng: Generator, region: str, product: NDArray[np.uint8], split: int) -> NDArray[np.bool_]:
