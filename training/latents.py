@@ -29,7 +29,8 @@ class Latents:
     Attributes:
         target: With the product, (N, 4, h, w) float16, scaled.
         empty: Without it, (N, 4, h, w) float16, scaled.
-        masked: Of the picture, with or without the product as its region is, that is grey where it is repainted, (N, VARIANTS, 4, h, w) float16, scaled.
+        masked: Of the picture, with or without the product as its region is, grey where it is repainted,
+            (N, VARIANTS, 4, h, w) float16, scaled.
         mask: 1 where it is repainted, (N, VARIANTS, 1, h, w) float16.
         region: Index into REGIONS, (N, VARIANTS) int64.
         words: One entry a composite.

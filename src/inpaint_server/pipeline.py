@@ -1,31 +1,45 @@
-"""The story of one advert: it asks for passes and receives their pixels; it never paints itself.
+"""The story of one advert: it asks for masks and passes and receives what was made; it never paints itself.
 
-Each story is a generator that yields the diffusion passes it needs (`Generate`, `Inpaint`), receives their pixels
-and returns the `Advert`. Who drives it decides where and in which batch the passes run.
+Each story is a generator that yields what it needs (`Generate`, `Inpaint`, `Segment`), receives the pixels or the
+candidate masks, and returns the `Advert`. Who drives it decides where and in which batch they are made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
-from inpaint_server.imaging.composite import keep_unpainted, lay_product
+from inpaint_server.imaging.composite import bare_scene, enlarged, keep_unpainted, lay_product
 from inpaint_server.imaging.layers import mask_on_canvas, paint_mask, split_line
-from inpaint_server.imaging.placement import canvas_from_photo, moved_warning, place
+from inpaint_server.imaging.placement import canvas_from_photo, moved_warning, place, place_at
+from inpaint_server.imaging.receipt import complaints, deepest_point, expansion, identity, seam
+from inpaint_server.imaging.shadow import cast_contact_shadow
 from inpaint_server.types import (
     Advert,
     AdvertRequest,
+    Ask,
+    Candidates,
     Generate,
     Inpaint,
     Layers,
+    PaintMask,
     Pass,
     Pixels,
+    PlacedProduct,
     Product,
+    Receipt,
+    Segment,
 )
 
-Story = Generator[Pass, Pixels, Advert]
-"""Yields passes, receives their pixels (H x W x 3 of the canvas), returns the advert."""
+Story: TypeAlias = Generator[Ask, Pixels | Candidates, Advert]
+"""Yields what it asks for, receives pixels for a pass and candidates for a mask, returns the advert."""
+
+_SCENE_REACH = 4
+"""Pixels of the scene that are carried on into the product's place before it is enlarged: a resampling kernel's reach,
+and what the product's size is rounded by."""
 
 
 def compose(request: AdvertRequest, seed: int, product: Callable[[], Product]) -> Story:
@@ -38,35 +52,107 @@ def compose(request: AdvertRequest, seed: int, product: Callable[[], Product]) -
             is there, so that the two can be made at the same time.
     """
     if request.task == "background":
-        return Advert(picture=(yield _background(request, seed)), seed=seed)
-    background = None if request.task == "inpaint" else (yield _background(request, seed))
+        background = yield from _painted(_background(request, seed))
+        return Advert(picture=enlarged(background, request.canvas), seed=seed)
+    best = yield from _attempt(request, seed, product)
+    for number in range(1, request.candidates):
+        other = yield from _attempt(request, _candidate_seed(seed, number), product)
+        best = min(best, other, key=_faults)
+    return best
+
+
+def _attempt(request: AdvertRequest, seed: int, product: Callable[[], Product]) -> Story:
+    """One picture from one seed."""
+    background = None if request.task == "inpaint" else (yield from _painted(_background(request, seed)))
     rng = np.random.default_rng(seed)
     placed = place(product(), request.canvas, request.placement, rng)
     split = split_line(placed, rng)
-    canvas = (
-        canvas_from_photo(product(), placed) if background is None else lay_product(background, placed, request.feather)
-    )
-    passes: list[Pixels] = []
-    for number, layer in enumerate(request.layers, start=1):
-        mask = paint_mask(layer.region, placed, split)
-        painted = yield Inpaint(
-            canvas=canvas,
-            mask=mask,
-            prompt=layer.prompt,
-            negative_prompt=layer.negative_prompt,
-            sampling=request.pass_sampling,
-            noise_seed=noise_seed(seed, number),
+    scene = yield from _paint_scene(request, seed, background, product(), placed, split)
+    ground = enlarged(bare_scene(scene.pixels, mask_on_canvas(scene.placed), _SCENE_REACH), request.canvas)
+    if background is None:
+        ground = keep_unpainted(
+            canvas_from_photo(product(), placed), ground, enlarged(_union(scene.masks), request.canvas)
         )
-        canvas = keep_unpainted(canvas, painted, mask)
-        passes.append(canvas)
+    shaded = cast_contact_shadow(ground, placed, request.shadow)
+    picture = lay_product(shaded, placed, request.feather)
+    receipt = yield from _receipt(request, picture, placed, scene)
     warning = moved_warning(request.placement, placed)
     return Advert(
-        picture=lay_product(canvas, placed, request.feather),
+        picture=picture,
         seed=seed,
         placed=placed,
         split=split,
-        layers=Layers(mask=mask_on_canvas(placed), background=background, passes=tuple(passes)),
-        warnings=(warning,) if warning else (),
+        layers=Layers(
+            mask=mask_on_canvas(placed),
+            background=None if background is None else enlarged(background, request.canvas),
+            passes=tuple(enlarged(canvas, request.canvas) for canvas in scene.passes),
+        ),
+        receipt=receipt,
+        warnings=(*([warning] if warning else []), *complaints(receipt)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Scene:
+    """What the passes painted, at the models' size.
+
+    Attributes:
+        placed: The product on it.
+        passes: The canvas after each pass.
+        masks: What each pass repainted.
+    """
+
+    placed: PlacedProduct
+    passes: tuple[Pixels, ...]
+    masks: tuple[PaintMask, ...]
+
+    @property
+    def pixels(self) -> Pixels:
+        """The canvas after the last pass."""
+        return self.passes[-1]
+
+
+def _paint_scene(
+    request: AdvertRequest,
+    seed: int,
+    background: Pixels | None,
+    product: Product,
+    placed: PlacedProduct,
+    split: float,
+) -> Generator[Ask, Pixels | Candidates, _Scene]:
+    """Paint what the product stands on and what is behind it, at the size the models know."""
+    small = placed if request.scene == request.canvas else place_at(product, request.scene, placed.placement)
+    canvas = canvas_from_photo(product, small) if background is None else lay_product(background, small, 1)
+    passes: list[Pixels] = []
+    masks: list[PaintMask] = []
+    for number, layer in enumerate(request.layers, start=1):
+        mask = paint_mask(layer.region, small, split)
+        painted = yield from _painted(
+            Inpaint(
+                canvas=canvas,
+                mask=mask,
+                prompt=layer.prompt,
+                negative_prompt=layer.negative_prompt,
+                sampling=request.pass_sampling,
+                noise_seed=noise_seed(seed, number),
+            )
+        )
+        canvas = keep_unpainted(canvas, painted, mask)
+        passes.append(canvas)
+        masks.append(mask)
+    return _Scene(placed=small, passes=tuple(passes), masks=tuple(masks))
+
+
+def _receipt(
+    request: AdvertRequest, picture: Pixels, placed: PlacedProduct, scene: _Scene
+) -> Generator[Ask, Pixels | Candidates, Receipt]:
+    """Look at the finished picture again."""
+    found = yield Segment(photo=picture, points=(deepest_point(placed),), box=None, remember=False)
+    assert isinstance(found, Candidates), "a mask that was asked for is answered by candidates"
+    return Receipt(
+        identity=identity(picture, placed, request.feather),
+        expansion=expansion(found, placed),
+        seam=seam(scene.pixels, scene.masks, mask_on_canvas(scene.placed)),
     )
 
 
@@ -80,11 +166,32 @@ def noise_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def _candidate_seed(seed: int, number: int) -> int:
+    """A seed callers can give themselves to get a kept candidate again."""
+    return int(np.random.SeedSequence((seed, 0, number)).generate_state(1, np.uint32)[0])
+
+
+def _faults(advert: Advert) -> float:
+    """How far a picture is from having nothing grown and no seam."""
+    assert advert.receipt is not None, "a picture with a product has a receipt"
+    return max(0.0, advert.receipt.expansion) + 0.05 * max(0.0, advert.receipt.seam - 1)
+
+
+def _union(masks: tuple[PaintMask, ...]) -> PaintMask:
+    return PaintMask(np.maximum.reduce(masks))
+
+
+def _painted(ask: Pass) -> Generator[Ask, Pixels | Candidates, Pixels]:
+    pixels = yield ask
+    assert isinstance(pixels, np.ndarray), "a pass that was asked for is answered by pixels"
+    return Pixels(pixels)
+
+
 def _background(request: AdvertRequest, seed: int) -> Generate:
     return Generate(
         prompt=request.background_prompt,
         negative_prompt=request.negative_prompt,
-        size=request.canvas,
+        size=request.scene,
         sampling=request.background_sampling,
         noise_seed=noise_seed(seed, 0),
     )

@@ -10,6 +10,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.types import OutputFormat, RegionName, Scheduler, Task
 
+AspectRatio = Literal["1:1", "4:5", "9:16", "16:9", "1.91:1"]
 Profile = Literal["quality", "fast", "seed"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Side = Annotated[int, Field(ge=64, le=2048, multiple_of=8, description="Pixels, a multiple of 8.")]
@@ -82,6 +83,9 @@ class InvocationRequest(_Wire):
         max_length=8,
         description="Passes in order; default: lower with the foreground prompt, upper with the background prompt.",
     )
+    aspect_ratio: AspectRatio | None = Field(
+        default=None, description="The canvas by the name of an ad format, instead of `width` and `height`."
+    )
     width: Side | None = Field(default=None, description="Canvas width, pixels; default the bundle's native width.")
     height: Side | None = Field(default=None, description="Canvas height, pixels; default the bundle's native height.")
     placement: Literal["random", "centre", "original"] | WirePlacement | None = Field(
@@ -94,6 +98,13 @@ class InvocationRequest(_Wire):
     guidance_scale: float | None = Field(default=None, ge=0.0, le=50.0, description="Classifier-free guidance.")
     scheduler: Scheduler | None = Field(default=None, description="The solver.")
     feather: int | None = Field(default=None, ge=0, le=64, description="Soft edge around the product, canvas pixels.")
+    shadow: Fraction = Field(default=0.4, description="How dark the ground is where the product touches it; 0: none.")
+    candidates: int = Field(
+        default=1,
+        ge=1,
+        le=8,
+        description="Pictures drawn for each one answered; the one with the least faults is kept.",
+    )
     output_format: OutputFormat = Field(default="png", description="How pictures are encoded.")
     return_layers: bool = Field(default=False, description="Also return mask, background, passes and layout.")
 
@@ -110,6 +121,12 @@ class InvocationRequest(_Wire):
         if box and (box[0] >= box[2] or box[1] >= box[3]):
             raise ValueError("a box is [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
         return box
+
+    @model_validator(mode="after")
+    def _canvas_is_said_once(self) -> InvocationRequest:
+        if self.aspect_ratio is not None and (self.width is not None or self.height is not None):
+            raise InvalidRequest("Give `aspect_ratio`, or `width` and `height`, not both.", field="aspect_ratio")
+        return self
 
     @model_validator(mode="after")
     def _task_has_what_it_needs(self) -> InvocationRequest:
@@ -149,6 +166,14 @@ class AnsweredLayers(BaseModel):
     layout: dict[str, list[int]] = Field(description="`product`: its box [left, top, right, bottom] on the canvas.")
 
 
+class AnsweredReceipt(BaseModel):
+    """What was done to the picture, in figures."""
+
+    identity: int = Field(description="Largest difference from the placed product, its soft edge aside; 0 = untouched.")
+    expansion: float = Field(description="How much the product seems to have grown, fraction of its area.")
+    seam: float = Field(description="Colour step where passes meet, over that of their surroundings; 1 = none shows.")
+
+
 class AnsweredImage(BaseModel):
     """One picture."""
 
@@ -156,6 +181,7 @@ class AnsweredImage(BaseModel):
     seed: int | None = None
     score: float | None = Field(default=None, description="Task mask: predicted intersection over union.")
     placement: AnsweredPlacement | None = None
+    receipt: AnsweredReceipt | None = None
     layers: AnsweredLayers | None = None
 
 

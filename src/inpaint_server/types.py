@@ -171,11 +171,19 @@ class PlacedProduct:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Segment:
-    """Ask for the product's mask: photo (H x W x 3) and prompts in its pixels."""
+    """Ask for the product's mask.
+
+    Attributes:
+        photo: H x W x 3.
+        points: In its pixels.
+        box: In its pixels.
+        remember: Whether the same photo is likely to be asked about again.
+    """
 
     photo: Pixels
     points: tuple[Point, ...]
     box: Box | None
+    remember: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -222,6 +230,9 @@ class Inpaint:
 Pass = Generate | Inpaint
 """One diffusion pass, as the pipeline asks for it and the engine paints it."""
 
+Ask = Pass | Segment
+"""Whatever the pipeline asks of the models."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AdvertRequest:
@@ -237,11 +248,14 @@ class AdvertRequest:
         negative_prompt: For the generated background; layers carry their own.
         layers: The inpainting passes in order.
         canvas: The advert's size.
+        scene: The size the models paint the scene at; no larger than what they were trained for.
         placement: Where the product stands, or how to find it.
         seeds: One for each picture asked for.
         background_sampling: For the generated background.
         pass_sampling: For the inpainting passes.
         feather: Width of the soft edge around the product, pixels of the canvas.
+        shadow: How dark the ground is where the product touches it, 0 (no shadow) to 1.
+        candidates: Pictures drawn for each one answered; the best is kept.
         output_format: How pictures are encoded.
         return_layers: Whether the steps in between are answered too.
         warnings: Sentences about what was adjusted on the way in.
@@ -256,11 +270,14 @@ class AdvertRequest:
     negative_prompt: str
     layers: tuple[Layer, ...]
     canvas: Size
+    scene: Size
     placement: PlacementRule
     seeds: tuple[int, ...]
     background_sampling: Sampling
     pass_sampling: Sampling
     feather: int
+    shadow: float
+    candidates: int
     output_format: OutputFormat
     return_layers: bool
     warnings: tuple[str, ...] = ()
@@ -275,6 +292,21 @@ class Layers:
     passes: tuple[Pixels, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What was done to a picture, in figures (see `imaging.receipt`).
+
+    Attributes:
+        identity: Largest difference from the placed product inside its eroded mask, grey levels; 0 = untouched.
+        expansion: How much the product seems to have grown, fraction of its area.
+        seam: Colour step where passes meet, over that of their surroundings; 1 = none shows.
+    """
+
+    identity: int
+    expansion: float
+    seam: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Advert:
     """One finished picture.
@@ -285,7 +317,8 @@ class Advert:
         placed: The product on the canvas; None where there is none (task `background`).
         split: The split line between lower and upper layer, fraction of the canvas's height.
         layers: The steps in between; None where the task has none.
-        warnings: Sentences about what was adjusted for this picture.
+        receipt: Its figures; None where there is no product.
+        warnings: Sentences about what was adjusted for this picture, or does not look right in it.
     """
 
     picture: Pixels
@@ -293,6 +326,7 @@ class Advert:
     placed: PlacedProduct | None = None
     split: float | None = None
     layers: Layers | None = None
+    receipt: Receipt | None = None
     warnings: tuple[str, ...] = ()
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from inpaint_server.imaging.composite import default_feather, keep_unpainted, lay_product, matte, soft_anti_mask
 from inpaint_server.imaging.layers import mask_on_canvas
+from inpaint_server.imaging.mask import erode
 from inpaint_server.imaging.placement import place
 from inpaint_server.types import PaintMask, Pixels, PlacedProduct, Placement, Product, ProductMask, Size
 from tests.imaging.pictures import brute_erosion, disc, noise, rectangle
@@ -17,6 +20,10 @@ FEATHERS = [0, 1, 2, 3, 4, 7]
 
 def _placed(product: Product, scale: float = 0.6) -> PlacedProduct:
     return place(product, CANVAS, Placement(scale=scale, x=0.5, y=0.9), np.random.default_rng(0))
+
+
+def _flat(placed: PlacedProduct, value: int) -> PlacedProduct:
+    return replace(placed, pixels=Pixels(np.full_like(placed.pixels, value)))
 
 
 @pytest.mark.parametrize("feather", FEATHERS)
@@ -49,13 +56,7 @@ def test_outside_the_mask_the_canvas_is_untouched(product: Product, feather: int
 def test_a_product_that_fills_its_box_has_a_soft_edge_on_all_four_sides(feather: int):
     placed = _placed(rectangle(40, 30))
     black = Pixels(np.zeros((128, 160, 3), np.uint8))
-    white = PlacedProduct(
-        pixels=Pixels(np.full_like(placed.pixels, 255)),
-        mask=placed.mask,
-        box=placed.box,
-        canvas=CANVAS,
-        placement=placed.placement,
-    )
+    white = _flat(placed, 255)
     laid = lay_product(black, white, feather)[placed.box.slices][..., 0]
     middle_row, middle_column = laid[laid.shape[0] // 2], laid[:, laid.shape[1] // 2]
     for line in (middle_row, middle_row[::-1], middle_column, middle_column[::-1]):
@@ -67,13 +68,7 @@ def test_a_product_that_fills_its_box_has_a_soft_edge_on_all_four_sides(feather:
 def test_a_product_cut_by_the_canvas_is_not_softened_there():
     product = rectangle(40, 30, margin=0)
     placed = place(product, Size(height=40, width=64), "original", np.random.default_rng(0))
-    white = PlacedProduct(
-        pixels=Pixels(np.full_like(placed.pixels, 255)),
-        mask=placed.mask,
-        box=placed.box,
-        canvas=placed.canvas,
-        placement=placed.placement,
-    )
+    white = _flat(placed, 255)
     laid = lay_product(Pixels(np.zeros((40, 64, 3), np.uint8)), white, 3)
     column = laid[:, placed.box.left + 15, 0]
     assert (column == 255).all()
@@ -106,14 +101,31 @@ def test_a_thin_strap_still_shows(width: int):
 
 
 def test_float_to_uint8_rounds():
-    placed = _placed(rectangle(40, 30))
-    canvas = noise(128, 160, seed=3)
-    alpha = matte(mask_on_canvas(placed), 4)[placed.box.slices][..., None].astype(float) / 255
-    expected = np.floor(canvas[placed.box.slices] * (1 - alpha) + placed.pixels * alpha + 0.5)
-    laid = lay_product(canvas, placed, 4)[placed.box.slices]
-    assert np.abs(laid - expected).max() <= 1  # a half may fall either way in floating point
-    assert (laid == expected).mean() > 0.999
-    assert not lay_product(canvas, placed, 4).flags.writeable
+    placed = _flat(_placed(rectangle(40, 30)), 201)
+    canvas = Pixels(np.full((128, 160, 3), 30, np.uint8))
+    alpha = matte(mask_on_canvas(placed), 4).astype(float) / 255
+    laid = lay_product(canvas, placed, 4)
+    assert np.abs(laid[..., 0] - (30 * (1 - alpha) + 201 * alpha)).max() <= 0.5
+    assert not laid.flags.writeable
+
+
+@pytest.mark.parametrize("feather", [1, 2, 4])
+def test_the_old_backgrounds_colour_is_not_on_the_edge(feather: int):
+    placed = _flat(_placed(disc(50)), 200)
+    spilled = placed.pixels.copy()
+    spilled[erode(mask_on_canvas(placed), feather)[placed.box.slices] == 0] = (0, 255, 0)
+    laid = lay_product(Pixels(np.full((128, 160, 3), 40, np.uint8)), replace(placed, pixels=Pixels(spilled)), feather)
+    assert laid.min() >= 40
+    assert laid.max() <= 200
+    assert (laid[..., 0] == laid[..., 1]).all(), "no green is left"
+
+
+def test_what_the_scene_shows_under_the_product_is_not_on_the_edge():
+    placed = _flat(_placed(disc(50)), 200)
+    canvas = np.full((128, 160, 3), 40, np.uint8)
+    canvas[mask_on_canvas(placed) >= 128] = (0, 255, 0)
+    laid = lay_product(Pixels(canvas), placed, 2)
+    assert (laid[..., 0] == laid[..., 1]).all(), "no green is left"
 
 
 @pytest.mark.parametrize("blend", [0, 1, 2, 7, 8])

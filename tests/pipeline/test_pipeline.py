@@ -14,6 +14,7 @@ from inpaint_server.pipeline import compose, noise_seed
 from inpaint_server.types import (
     Advert,
     AdvertRequest,
+    Candidates,
     Generate,
     Inpaint,
     Layer,
@@ -24,6 +25,7 @@ from inpaint_server.types import (
     ProductMask,
     Region,
     Sampling,
+    Segment,
     Size,
     frozen_array,
 )
@@ -56,11 +58,14 @@ def request(**changes: object) -> AdvertRequest:
         negative_prompt="people",
         layers=(LOWER, UPPER),
         canvas=CANVAS,
+        scene=CANVAS,
         placement="random",
         seeds=(7,),
         background_sampling=BACKGROUND,
         pass_sampling=PASSES,
         feather=3,
+        shadow=0.0,
+        candidates=1,
         output_format="png",
         return_layers=False,
     )
@@ -75,8 +80,13 @@ def tell(asked: AdvertRequest, seed: int = 7) -> tuple[list[Pass], Advert]:
     try:
         ask = next(story)
         while True:
+            if isinstance(ask, Segment):
+                ask = story.send(
+                    Candidates(masks=np.zeros((3, *ask.photo.shape[:2]), np.uint8), scores=(0.9, 0.5, 0.1))
+                )
+                continue
             passes.append(ask)
-            noise = rng.integers(0, 256, (CANVAS.height, CANVAS.width, 3), dtype=np.uint8)
+            noise = rng.integers(0, 256, (asked.scene.height, asked.scene.width, 3), dtype=np.uint8)
             ask = story.send(Pixels(frozen_array(noise)))
     except StopIteration as end:
         return passes, end.value
@@ -178,3 +188,62 @@ def test_the_inpaint_task_starts_from_the_photo_itself():
     assert untouched.any()
     assert np.array_equal(advert.picture[untouched], first.canvas[untouched])
     assert advert.layers.background is None
+
+
+def test_the_scene_is_painted_small_and_the_product_laid_on_it_in_its_own_pixels():
+    canvas = Size(height=270, width=480)
+    passes, advert = tell(request(canvas=canvas, scene=Size(height=72, width=128), shadow=0.4))
+    sizes = [ask.size if isinstance(ask, Generate) else ask.canvas.shape[:2] for ask in passes]
+    assert sizes == [Size(height=72, width=128), (72, 128), (72, 128)]
+    assert advert.picture.shape == (270, 480, 3)
+    assert advert.placed is not None
+    assert advert.placed.box.size.height > 120, "the product is resampled to the canvas, not to the scene"
+    assert advert.receipt is not None
+    assert advert.receipt.identity == 0
+    assert advert.layers is not None
+    assert {layer.shape[:2] for layer in (advert.layers.mask, *advert.layers.passes)} == {(270, 480)}
+
+
+def test_nothing_of_the_small_product_shows_beside_the_large_one():
+    white = find_product(Pixels(np.full((120, 100, 3), 255, np.uint8)), product().mask)
+    canvas, scene = Size(height=270, width=480), Size(height=72, width=128)
+    asked = request(canvas=canvas, scene=scene)
+    story = compose(asked, 7, lambda: white)
+    black = Pixels(frozen_array(np.zeros((72, 128, 3), np.uint8)))
+    try:
+        ask = next(story)
+        while True:
+            if isinstance(ask, Segment):
+                masks = np.zeros((3, 270, 480), np.uint8)
+                ask = story.send(Candidates(masks=masks, scores=(0.9, 0.5, 0.1)))
+            else:
+                ask = story.send(black)
+    except StopIteration as end:
+        advert: Advert = end.value
+    assert advert.layers is not None
+    assert advert.picture[advert.layers.mask < 128].max() == 0
+
+
+def test_of_several_candidates_the_one_that_grew_least_is_kept_and_its_seed_told():
+    asked = request(candidates=3)
+    grown_by, seeds = iter([60, 0, 30]), list[int]()
+    story = compose(asked, 7, product)
+    rng = np.random.default_rng(1)
+    try:
+        ask = next(story)
+        while True:
+            if isinstance(ask, Segment):
+                masks = np.zeros((3, CANVAS.height, CANVAS.width), np.uint8)
+                masks[:, : next(grown_by)] = 255
+                ask = story.send(Candidates(masks=masks, scores=(0.9, 0.5, 0.1)))
+                continue
+            if isinstance(ask, Generate):
+                seeds.append(ask.noise_seed)
+            noise = rng.integers(0, 256, (CANVAS.height, CANVAS.width, 3), dtype=np.uint8)
+            ask = story.send(Pixels(frozen_array(noise)))
+    except StopIteration as end:
+        advert: Advert = end.value
+    assert len(set(seeds)) == 3
+    assert seeds[0] == 7
+    assert advert.seed == seeds[1]
+    assert max(seeds) < 2**32, "a kept candidate's seed can be sent"

@@ -17,9 +17,11 @@ from inpaint_server.engine.job import Job
 from inpaint_server.engine.ports import D, Painter
 from inpaint_server.errors import Draining, InpaintServerError, Internal, Overloaded
 from inpaint_server.imaging.mask import drop_strays, find_product
+from inpaint_server.imaging.matting import refine
 from inpaint_server.pipeline import compose
 from inpaint_server.types import (
     AdvertRequest,
+    Candidates,
     Inpaint,
     OnProgress,
     Pass,
@@ -133,24 +135,35 @@ class Engine(Generic[D]):
         found = work.future.result()
         job.spent("segment", found.milliseconds)
         job.candidates = found.candidates
-        return drop_strays(found.candidates.best)
+        return refine(photo, drop_strays(found.candidates.best))
 
     def _tell(self, job: Job, index: int) -> None:
         """Drive one picture's story, sending each pass it asks for to the device."""
         job.stop()
         story = compose(job.request, job.request.seeds[index], job.product.result)
-        pixels: Pixels | None = None
+        made: Pixels | Candidates | None = None
         number = 0
         while True:
             begun = time.perf_counter()
             try:
-                ask = next(story) if pixels is None else story.send(pixels)
+                ask = next(story) if made is None else story.send(made)
             except StopIteration as end:
                 job.adverts[index] = end.value
                 job.spent("composite", (time.perf_counter() - begun) * 1000)
                 return
-            number += isinstance(ask, Inpaint)
-            pixels = self._paint(job, ask, index, f"pass {number}" if number else "background")
+            if isinstance(ask, Segment):
+                made = self._inspect(job, ask)
+                continue
+            number = number + 1 if isinstance(ask, Inpaint) else 0
+            made = self._paint(job, ask, index, f"pass {number}" if number else "background")
+
+    def _inspect(self, job: Job, ask: Segment) -> Candidates:
+        """Find the product in a finished picture."""
+        work = SegmentWork(ask=ask, stop=job.stop)
+        self._device.submit(work)
+        found = work.future.result()
+        job.spent("composite", found.milliseconds)
+        return found.candidates
 
     def _paint(self, job: Job, ask: Pass, index: int, stage: str) -> Pixels:
         def on_step(step: int, steps: int) -> None:

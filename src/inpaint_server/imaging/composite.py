@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TypeVar, cast
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from inpaint_server.imaging.layers import mask_on_canvas
-from inpaint_server.imaging.mask import THRESHOLD, count_around
+from inpaint_server.imaging.mask import THRESHOLD
+from inpaint_server.imaging.neighbourhood import carried_over, count_around
 from inpaint_server.types import PaintMask, Pixels, PlacedProduct, ProductMask, Size, UInt8Array, frozen_array
+
+Picture = TypeVar("Picture", Pixels, PaintMask)
 
 _BLEND = 8
 _SEED_BLUR = 8
@@ -41,13 +46,24 @@ def matte(mask: ProductMask, feather: int) -> UInt8Array:
 def lay_product(canvas: Pixels, placed: PlacedProduct, feather: int) -> Pixels:
     """The canvas with the placed product's own pixels over it.
 
-    No pixel inside the mask eroded by `feather` differs from `placed.pixels`, none outside the mask from the canvas.
+    No pixel inside the mask eroded by `feather` differs from `placed.pixels`, none outside the mask from the canvas. On
+    the soft edge between, the product's colour is carried on from inside, where none of the photo's old background is
+    mixed in, and the scene's from outside, where none of the product is.
     The matte is made on the canvas, not in the product's box: the box's sides are edges of the product.
     """
-    weight = matte(mask_on_canvas(placed), feather)[placed.box.slices][..., None].astype(np.uint16)
+    mask, rows_columns = mask_on_canvas(placed), placed.box.slices
+    weight = matte(mask, feather)[rows_columns]
+    reach = feather + 1
+    product = carried_over(placed.pixels, weight == 255, reach)
+    scene = bare_scene(canvas, mask, reach)[rows_columns]
     laid = canvas.copy()
-    laid[placed.box.slices] = _mixed(placed.pixels, canvas[placed.box.slices], weight)
+    laid[rows_columns] = _mixed(product, scene, weight[..., None].astype(np.uint16))
     return Pixels(frozen_array(laid))
+
+
+def bare_scene(canvas: Pixels, mask: ProductMask, reach: int) -> Pixels:
+    """The canvas with the scene's colours carried on `reach` pixels into the product's place."""
+    return Pixels(frozen_array(carried_over(canvas, mask < THRESHOLD, reach)))
 
 
 def keep_unpainted(before: Pixels, painted: Pixels, mask: PaintMask, blend: int = _BLEND) -> Pixels:
@@ -60,6 +76,15 @@ def keep_unpainted(before: Pixels, painted: Pixels, mask: PaintMask, blend: int 
     share = np.minimum(2 * count_around(repainted, blend) / (2 * blend + 1) ** 2, 1)
     weight = np.where(repainted, 255, np.rint(255 * share)).astype(np.uint16)[..., None]
     return Pixels(frozen_array(_mixed(painted, before, weight)))
+
+
+def enlarged(picture: Picture, canvas: Size) -> Picture:
+    """A picture or mask painted at the models' size, at the canvas's; what has that size already is given back."""
+    if picture.shape[:2] == (canvas.height, canvas.width):
+        return picture
+    kernel = Image.Resampling.LANCZOS if picture.ndim == 3 else Image.Resampling.NEAREST
+    resized = Image.fromarray(picture).resize((canvas.width, canvas.height), kernel)
+    return cast("Picture", frozen_array(np.asarray(resized)))
 
 
 def soft_anti_mask(mask: ProductMask) -> UInt8Array:

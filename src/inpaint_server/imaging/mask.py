@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.imaging.components import find_runs, paint_runs
+from inpaint_server.imaging.neighbourhood import count_around
 from inpaint_server.types import Box, PaintMask, Pixels, Product, ProductMask, UInt8Array, frozen_array
 
 THRESHOLD: Final = 128
@@ -88,17 +89,6 @@ def erode(mask: UInt8Array, radius: int) -> UInt8Array:
         return mask
     full = (2 * radius + 1) ** 2
     return frozen_array(np.where(count_around(mask >= THRESHOLD, radius) == full, np.uint8(255), np.uint8(0)))
-
-
-def count_around(inside: NDArray[np.bool_], radius: int) -> NDArray[np.int32]:
-    """How many pixels within `radius` of each are set, 0 to (2 radius + 1)^2; beyond the border its pixels repeat."""
-    counts = inside.astype(np.int32)
-    window = 2 * radius + 1
-    for _ in range(2 if radius else 0):
-        # Sums of a sliding window over the rows; the second round, transposed, does the same over the columns.
-        sums = np.cumsum(np.pad(counts, ((radius + 1, radius), (0, 0)), mode="edge"), axis=0, dtype=np.int32)
-        counts = (sums[window:] - sums[:-window]).T
-    return counts
 
 
 def repaint_all_but(product: ProductMask, region: NDArray[np.bool_]) -> PaintMask:

@@ -42,7 +42,12 @@ def place(product: Product, canvas: Size, rule: PlacementRule, rng: np.random.Ge
         rng: Draws the place for the rule `random`. Three numbers are drawn whatever the rule, so that a placement that
             was drawn, given back with the same seed, leads to the same split line too.
     """
-    box = _fit(product.box.size, canvas, _wanted(product, canvas, rule, rng.random(3)))
+    return place_at(product, canvas, _wanted(product, canvas, rule, rng.random(3)))
+
+
+def place_at(product: Product, canvas: Size, placement: Placement) -> PlacedProduct:
+    """Put the product where a placement says, or as near to it as the canvas allows."""
+    box = _fit(product.box.size, canvas, placement)
     pixels, mask = _resample(product, box.size)
     return PlacedProduct(pixels=pixels, mask=mask, box=box, canvas=canvas, placement=_said(box, canvas))
 

@@ -63,7 +63,7 @@ class Segmenter:
         """
         size = Size(height=ask.photo.shape[0], width=ask.photo.shape[1])
         with memory_errors_as_ours():
-            embedding = self.embeddings.get_or_make(_digest(ask.photo), lambda: self._embed(ask.photo))
+            embedding = self._embedding(ask)
             sparse, dense = self._sam.prompt_encoder(
                 points=self._points(ask.points, size), boxes=self._box(ask.box, size), masks=None
             )
@@ -77,6 +77,11 @@ class Segmenter:
             masks = [self._at_photo_size(logits[:, k : k + 1], embedding.resized, size) for k in range(3)]
         best, second, third = scores[0].tolist()
         return Candidates(masks=frozen_array(np.stack(masks)), scores=(best, second, third))
+
+    def _embedding(self, ask: Segment) -> Embedding:
+        if not ask.remember:
+            return self._embed(ask.photo)
+        return self.embeddings.get_or_make(_digest(ask.photo), lambda: self._embed(ask.photo))
 
     def _embed(self, photo: Pixels) -> Embedding:
         small = self._resize.apply_image(photo)

@@ -19,6 +19,7 @@ from inpaint_server.schema import (
     AnsweredLayers,
     AnsweredModel,
     AnsweredPlacement,
+    AnsweredReceipt,
     AnsweredTimings,
     ErrorAnswer,
     ErrorBody,
@@ -32,6 +33,7 @@ from inpaint_server.types import (
     ModelCard,
     OutputFormat,
     PlacedProduct,
+    Receipt,
     Timings,
     UInt8Array,
 )
@@ -168,6 +170,7 @@ def _describe_image(
         image=image,
         seed=advert.seed,
         placement=None if placed is None else _placement(placed, advert.split),
+        receipt=None if advert.receipt is None else _receipt(advert.receipt),
         layers=None if placed is None or not layers else _answered_layers(layers, placed),
     )
 
@@ -175,6 +178,12 @@ def _describe_image(
 def _placement(placed: PlacedProduct, split: float | None) -> AnsweredPlacement:
     where = placed.placement
     return AnsweredPlacement(scale=where.scale, x=where.x, y=where.y, split=split)
+
+
+def _receipt(receipt: Receipt) -> AnsweredReceipt:
+    return AnsweredReceipt(
+        identity=receipt.identity, expansion=round(receipt.expansion, 3), seam=round(receipt.seam, 2)
+    )
 
 
 def _answered_layers(layers: Mapping[str, str], placed: PlacedProduct) -> AnsweredLayers:

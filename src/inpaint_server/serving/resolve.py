@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.imaging.composite import default_feather
-from inpaint_server.schema import MAX_SEED, InvocationRequest, Profile, WireLayer, WirePlacement
+from inpaint_server.schema import MAX_SEED, AspectRatio, InvocationRequest, Profile, WireLayer, WirePlacement
 from inpaint_server.types import (
     AdvertRequest,
     Box,
@@ -46,7 +47,7 @@ def resolve(
     Raises:
         InvalidRequest: a point or box lies outside the photo.
     """
-    canvas = Size(height=wire.height or defaults.size.height, width=wire.width or defaults.size.width)
+    canvas = _canvas(wire, defaults)
     first = draw_seed() if wire.seed is None else wire.seed
     profile = _PROFILES[wire.profile]
     return AdvertRequest(
@@ -59,11 +60,14 @@ def resolve(
         negative_prompt=wire.negative_prompt,
         layers=_layers(wire),
         canvas=canvas,
+        scene=scene_size(canvas, defaults.size),
         placement=_placement(wire),
         seeds=tuple((first + i) % (MAX_SEED + 1) for i in range(wire.num_images)),
         background_sampling=_sampling(wire, profile, profile.background, defaults),
         pass_sampling=_sampling(wire, profile, profile.passes, defaults),
         feather=default_feather(canvas) if wire.feather is None else wire.feather,
+        shadow=wire.shadow,
+        candidates=wire.candidates,
         output_format=wire.output_format,
         return_layers=wire.return_layers,
     )
@@ -90,6 +94,35 @@ _PROFILES: Final[dict[Profile, _Profile]] = {
     # The replaced sample's own numbers; its solver is the one Stable Diffusion 1.5 was published with.
     "seed": _Profile(scheduler="pndm", background=_Effort(50, 10.0), passes=_Effort(100, 8.5)),
 }
+
+
+_AD_FORMATS: Final[dict[AspectRatio, Size]] = {
+    "1:1": Size(width=1080, height=1080),
+    "4:5": Size(width=1080, height=1350),
+    "9:16": Size(width=1080, height=1920),
+    "16:9": Size(width=1920, height=1080),
+    "1.91:1": Size(width=1200, height=628),
+}
+"""The pixels that advertising platforms ask for under these names."""
+
+
+def _canvas(wire: InvocationRequest, defaults: BundleDefaults) -> Size:
+    if wire.aspect_ratio is not None:
+        return _AD_FORMATS[wire.aspect_ratio]
+    return Size(height=wire.height or defaults.size.height, width=wire.width or defaults.size.width)
+
+
+def scene_size(canvas: Size, native: Size) -> Size:
+    """What the models paint: the canvas, or its shape with as many pixels as they were trained for if that is fewer.
+
+    Beyond the size they were trained for, diffusion models repeat their subject: so the scene is painted small and
+    enlarged, and the product laid on it in its own pixels.
+    """
+    if canvas.pixels <= native.pixels and canvas.height % 8 == canvas.width % 8 == 0:
+        return canvas
+    shrink = math.sqrt(min(1.0, native.pixels / canvas.pixels))
+    height, width = (max(64, 8 * round(side * shrink / 8)) for side in (canvas.height, canvas.width))
+    return Size(height=height, width=width)
 
 
 def _sampling(wire: InvocationRequest, profile: _Profile, effort: _Effort, defaults: BundleDefaults) -> Sampling:

@@ -1,0 +1,59 @@
+"""A found mask moves to the outline in the photo, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inpaint_server.imaging.matting import refine
+from inpaint_server.types import Pixels, ProductMask
+
+
+def _photo_of_a_disc(radius: float, size: int = 200) -> tuple[Pixels, ProductMask]:
+    y, x = np.mgrid[:size, :size]
+    coverage = np.clip(radius - np.hypot(y - size / 2, x - size / 2) + 0.5, 0, 1)[..., None]
+    photo = np.rint(coverage * (200, 60, 40) + (1 - coverage) * (50, 120, 160)).astype(np.uint8)
+    return Pixels(photo), ProductMask(np.where(coverage[..., 0] >= 0.5, 255, 0).astype(np.uint8))
+
+
+def _blocky(mask: ProductMask, cell: int = 4) -> ProductMask:
+    return ProductMask(np.kron(mask[cell // 2 :: cell, cell // 2 :: cell], np.ones((cell, cell), np.uint8)))
+
+
+def _wrong(mask: ProductMask, true: ProductMask) -> int:
+    return int(((mask >= 128) != (true >= 128)).sum())
+
+
+def test_a_blocky_mask_takes_the_photos_outline():
+    photo, true = _photo_of_a_disc(60)
+    rough = _blocky(true)
+    assert _wrong(refine(photo, rough), true) < _wrong(rough, true) / 4
+
+
+def test_a_mask_that_is_a_little_too_large_shrinks_to_the_product():
+    photo, true = _photo_of_a_disc(60)
+    _, large = _photo_of_a_disc(62)
+    assert _wrong(refine(photo, large), true) < _wrong(large, true) / 4
+
+
+def test_far_from_the_edge_the_mask_stays():
+    photo, _ = _photo_of_a_disc(30)
+    _, large = _photo_of_a_disc(70)  # the segmenter's word: the ring between belongs to the product
+    refined = refine(photo, large)
+    y, x = np.mgrid[:200, :200]
+    distance = np.hypot(y - 100, x - 100)
+    assert (refined[distance < 60] == 255).all()
+    assert (refined[distance > 80] == 0).all()
+
+
+def test_without_a_product_there_is_nothing_to_refine():
+    photo, true = _photo_of_a_disc(30)
+    empty = ProductMask(np.zeros_like(true))
+    assert not refine(photo, empty).any()
+
+
+def test_a_large_photo_keeps_its_resolution():
+    photo, true = _photo_of_a_disc(700, size=1600)
+    rough = _blocky(true, 16)
+    refined = refine(photo, rough)
+    assert refined.shape == rough.shape
+    assert _wrong(refined, true) < _wrong(rough, true) / 4

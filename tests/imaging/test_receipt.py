@@ -1,0 +1,74 @@
+"""The figures on a picture's receipt tell what was done to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from inpaint_server.imaging.composite import lay_product
+from inpaint_server.imaging.layers import mask_on_canvas
+from inpaint_server.imaging.placement import place_at
+from inpaint_server.imaging.receipt import complaints, deepest_point, expansion, identity, seam
+from inpaint_server.types import Candidates, PaintMask, Pixels, Placement, ProductMask, Receipt, Size
+from tests.imaging.pictures import disc, noise
+
+CANVAS = Size(height=128, width=160)
+PLACED = place_at(disc(50), CANVAS, Placement(scale=0.5, x=0.5, y=0.9))
+NOBODY = ProductMask(np.zeros((128, 160), np.uint8))
+
+
+def _found(*masks: np.ndarray) -> Candidates:
+    return Candidates(masks=np.stack(masks), scores=(0.9, 0.5, 0.1))
+
+
+def test_a_laid_product_is_itself_and_a_changed_one_is_not():
+    picture = lay_product(noise(128, 160, seed=1), PLACED, 2)
+    assert identity(picture, PLACED, 2) == 0
+    changed = picture.copy()
+    middle = ((PLACED.box.top + PLACED.box.bottom) // 2, (PLACED.box.left + PLACED.box.right) // 2)
+    changed[middle] ^= 16
+    assert identity(Pixels(changed), PLACED, 2) == 16
+
+
+def test_growth_is_counted_beyond_the_product_over_its_area():
+    mask = mask_on_canvas(PLACED)
+    area = (mask >= 128).sum()
+    grown = mask.copy()
+    grown[:10, :20] = 255
+    part = np.where(np.arange(160) < 80, mask, 0).astype(np.uint8)
+    everything = np.full_like(mask, 255)
+    assert expansion(_found(everything, grown, part), PLACED) == pytest.approx(200 / area)
+    assert expansion(_found(everything, mask, part), PLACED) == 0
+
+
+def test_a_step_where_passes_meet_is_a_seam_and_the_same_texture_is_none():
+    masks = [PaintMask(np.repeat(rows, 160, axis=1).astype(np.uint8)) for rows in _halves()]
+    texture = noise(128, 160, seed=2)
+    stepped = np.where(np.arange(128)[:, None, None] < 64, 20, 200).astype(np.uint8) + np.zeros((1, 160, 3), np.uint8)
+    assert seam(texture, masks, NOBODY) == pytest.approx(1, abs=0.1)  # noise of 160 columns
+    assert seam(Pixels(stepped), masks, NOBODY) == 181
+
+
+def test_the_products_own_edge_is_no_seam():
+    everywhere = PaintMask((255 - np.where(mask_on_canvas(PLACED) >= 128, 255, 0)).astype(np.uint8))
+    picture = lay_product(Pixels(np.zeros((128, 160, 3), np.uint8)), PLACED, 0)
+    assert seam(picture, [everywhere], mask_on_canvas(PLACED)) == 1
+
+
+def test_the_deepest_point_is_in_the_middle_of_a_disc():
+    point = deepest_point(PLACED)
+    assert point.label == 1
+    assert point.x == pytest.approx((PLACED.box.left + PLACED.box.right) / 2, abs=3)
+    assert point.y == pytest.approx((PLACED.box.top + PLACED.box.bottom) / 2, abs=3)
+
+
+def test_what_is_within_bounds_is_not_complained_about():
+    assert complaints(Receipt(identity=0, expansion=0.1, seam=1.5)) == []
+    grown, stepped = complaints(Receipt(identity=0, expansion=0.42, seam=7.25))
+    assert "grown by 42%" in grown
+    assert "7.2 x" in stepped
+
+
+def _halves() -> list[np.ndarray]:
+    above = np.where(np.arange(128)[:, None] < 64, 255, 0)
+    return [255 - above, above]

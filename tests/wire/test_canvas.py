@@ -1,0 +1,48 @@
+"""Which canvas a request gets, and what size of scene the models paint for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from inpaint_server.errors import InvalidRequest
+from inpaint_server.schema import validate
+from inpaint_server.serving.resolve import resolve, scene_size
+from inpaint_server.types import AdvertRequest, BundleDefaults, Pixels, Size
+
+NATIVE = Size(height=512, width=512)
+
+
+def _resolved(**fields: object) -> AdvertRequest:
+    wire = validate({"image": "given", "background_prompt": "a beach", "foreground_prompt": "sand", **fields})
+    photo = Pixels(np.zeros((40, 60, 3), np.uint8))
+    return resolve(wire, photo, None, BundleDefaults(size=NATIVE), draw_seed=lambda: 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "height"),
+    [("1:1", 1080, 1080), ("4:5", 1080, 1350), ("9:16", 1080, 1920), ("16:9", 1920, 1080), ("1.91:1", 1200, 628)],
+)
+def test_ad_formats_by_name(name: str, width: int, height: int):
+    request = _resolved(aspect_ratio=name)
+    assert request.canvas == Size(height=height, width=width)
+    scene = request.scene
+    assert scene.height % 8 == scene.width % 8 == 0
+    assert scene.pixels == pytest.approx(NATIVE.pixels, rel=0.03)  # sides are rounded to 8 of about 512 pixels
+    assert scene.width / scene.height == pytest.approx(width / height, rel=0.02)
+
+
+def test_a_format_beside_a_size_is_refused():
+    with pytest.raises(InvalidRequest, match="not both") as refused:
+        _resolved(aspect_ratio="1:1", width=512)
+    assert refused.value.field == "aspect_ratio"
+
+
+@pytest.mark.parametrize(("height", "width"), [(512, 512), (64, 64), (256, 1024), (384, 512)])
+def test_a_canvas_the_models_know_is_painted_as_it_is(height: int, width: int):
+    canvas = Size(height=height, width=width)
+    assert scene_size(canvas, NATIVE) == canvas
+
+
+def test_a_long_strip_is_never_thinner_than_the_models_can_paint():
+    assert scene_size(Size(height=64, width=2048), Size(height=64, width=64)).height >= 64
