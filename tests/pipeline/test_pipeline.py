@@ -145,7 +145,7 @@ def test_inside_the_eroded_mask_every_pixel_is_the_placed_photos_own(order: tupl
 def test_outside_the_product_nothing_of_the_photo_is_left():
     _, advert = tell(request(layers=(Layer(region="around", prompt="x", negative_prompt=""),)))
     assert advert.layers is not None
-    outside = advert.layers.mask == 0
+    outside = erode(ProductMask(np.where(advert.layers.mask == 0, 255, 0).astype(np.uint8)), 3) == 255
     assert np.array_equal(advert.picture[outside], advert.layers.passes[-1][outside])
 
 
@@ -184,7 +184,8 @@ def test_the_inpaint_task_starts_from_the_photo_itself():
     above = np.zeros((CANVAS.height, CANVAS.width), bool)
     above[: round(advert.split * CANVAS.height) - 16] = True
     assert advert.layers is not None
-    untouched = above & (advert.layers.mask == 0)
+    beside = erode(ProductMask(np.where(advert.layers.mask == 0, 255, 0).astype(np.uint8)), 3) == 255
+    untouched = above & beside
     assert untouched.any()
     assert np.array_equal(advert.picture[untouched], first.canvas[untouched])
     assert advert.layers.background is None
@@ -221,7 +222,8 @@ def test_nothing_of_the_small_product_shows_beside_the_large_one():
     except StopIteration as end:
         advert: Advert = end.value
     assert advert.layers is not None
-    assert advert.picture[advert.layers.mask < 128].max() == 0
+    outside = erode(ProductMask(np.where(advert.layers.mask < 128, 255, 0).astype(np.uint8)), asked.feather) == 255
+    assert advert.picture[outside].max() == 0
 
 
 def test_of_several_candidates_the_one_that_grew_least_is_kept_and_its_seed_told():

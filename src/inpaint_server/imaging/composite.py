@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from inpaint_server.imaging.layers import mask_on_canvas
-from inpaint_server.imaging.mask import THRESHOLD
-from inpaint_server.imaging.neighbourhood import carried_over, count_around
-from inpaint_server.types import PaintMask, Pixels, PlacedProduct, ProductMask, Size, UInt8Array, frozen_array
+from inpaint_server.imaging.mask import THRESHOLD, erode
+from inpaint_server.imaging.neighbourhood import box_mean, carried_over, count_around
+from inpaint_server.types import Box, PaintMask, Pixels, PlacedProduct, ProductMask, Size, UInt8Array, frozen_array
 
 Picture = TypeVar("Picture", Pixels, PaintMask)
 
@@ -20,45 +20,53 @@ _SEED_BLUR = 8
 
 
 def default_feather(canvas: Size) -> int:
-    """The soft edge's width where a request names none: 2 pixels at 512."""
-    return max(1, round(canvas.shorter_side / 256))
+    """The soft edge's width where a request names none: 1 pixel at 512, 4 at 2048."""
+    return max(1, round(canvas.shorter_side / 512))
 
 
 def matte(mask: ProductMask, feather: int) -> UInt8Array:
-    """How much of the product shows, 0 to 255: a ramp of `feather` pixels inside the mask's edge.
+    """How much of the product shows, 0 to 255: the mask with a soft edge of about `feather` pixels across its outline.
 
-    255 wherever the mask eroded by `feather` is, 0 outside the mask (below its threshold), so that no pixel of the old
-    background shows. Where the picture's border cuts the product there is no edge. 0 gives the mask itself.
+    255 wherever the mask eroded by `feather` is, 0 further than that outside it. Where the picture's border cuts the
+    product there is no edge. 0 gives the mask itself, whose pixels are soft where the outline crosses them.
     """
     if feather == 0:
         return mask
-    product = mask >= THRESHOLD
-    whole = (2 * feather + 1) ** 2
-    around = count_around(product, feather)
-    # On a straight edge half of the window is product, `feather` pixels further in all of it.
-    share = 2 * around / whole - 1
-    # What is thinner than the window never fills it: a strap has an edge of one pixel instead.
-    thin = product & (count_around(around == whole, feather) == 0)
-    share[thin] = np.maximum(2 * count_around(product, 1)[thin] / 9 - 1, 1 / 3)
-    return frozen_array(np.rint(255 * np.clip(share, 0, 1) * product).astype(np.uint8))
+    radius, product = feather // 2, mask >= THRESHOLD
+    soft = np.rint(box_mean(mask[..., None].astype(np.float32), radius)[..., 0]).astype(np.uint8)
+    soft[erode(mask, feather) == 255] = 255
+    # What is thinner than the window never fills it: a strap keeps the edge it has.
+    whole = count_around(product, radius) == (2 * radius + 1) ** 2
+    thin = product & (count_around(whole, radius) == 0)
+    return frozen_array(np.where(thin, mask, soft))
 
 
 def lay_product(canvas: Pixels, placed: PlacedProduct, feather: int) -> Pixels:
     """The canvas with the placed product's own pixels over it.
 
-    No pixel inside the mask eroded by `feather` differs from `placed.pixels`, none outside the mask from the canvas. On
-    the soft edge between, the product's colour is carried on from inside, where none of the photo's old background is
-    mixed in, and the scene's from outside, where none of the product is.
+    No pixel inside the mask eroded by `feather` differs from `placed.pixels`, none further than that outside it from
+    the canvas. On the soft edge between, the product's colour is carried on from inside, where none of the photo's old
+    background is mixed in, and the scene's from outside, where none of the product is.
     The matte is made on the canvas, not in the product's box: the box's sides are edges of the product.
     """
-    mask, rows_columns = mask_on_canvas(placed), placed.box.slices
-    weight = matte(mask, feather)[rows_columns]
-    reach = feather + 1
-    product = carried_over(placed.pixels, weight == 255, reach)
-    scene = bare_scene(canvas, mask, reach)[rows_columns]
+    mask, reach = mask_on_canvas(placed), feather + 2
+    weight = matte(mask, feather)
     laid = canvas.copy()
-    laid[rows_columns] = _mixed(product, scene, weight[..., None].astype(np.uint16))
+    laid[placed.box.slices] = placed.pixels
+    around = _grown(placed.box, reach, placed.canvas).slices
+    product = carried_over(laid[around], weight[around] == 255, reach)
+    scene = carried_over(canvas[around], mask[around] < THRESHOLD, reach)
+    laid[around] = _mixed(product, scene, weight[around][..., None].astype(np.uint16))
     return Pixels(frozen_array(laid))
+
+
+def _grown(box: Box, margin: int, canvas: Size) -> Box:
+    return Box(
+        left=max(0, box.left - margin),
+        top=max(0, box.top - margin),
+        right=min(canvas.width, box.right + margin),
+        bottom=min(canvas.height, box.bottom + margin),
+    )
 
 
 def bare_scene(canvas: Pixels, mask: ProductMask, reach: int) -> Pixels:
