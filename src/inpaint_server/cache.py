@@ -2,51 +2,77 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from cachetools import LRUCache
+
+from inpaint_server.types import UInt8Array
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheStats:
+    """How a cache has done since the start.
+
+    Attributes:
+        bytes: Bytes of the values kept now.
+        hits: Values that were there.
+        misses: Values that had to be made.
+    """
+
+    bytes: int
+    hits: int
+    misses: int
+
+
+def content_key(picture: UInt8Array) -> bytes:
+    """A key that only a picture with the same pixels and shape has."""
+    return hashlib.blake2b(picture.data, key=repr(picture.shape).encode(), digest_size=16).digest()
+
+
 class Cache(Generic[K, V]):
-    """Keeps the values used last within a number of bytes. One thread uses it.
+    """Keeps the values used last within a number of bytes. Any thread may use it.
 
     Args:
         max_bytes: Bytes of values kept; 0 keeps nothing.
         size_of: A value's size in bytes.
-
-    Attributes:
-        hits: Values that were there.
-        misses: Values that had to be made.
     """
 
     def __init__(self, max_bytes: int, size_of: Callable[[V], int]) -> None:
         self._kept: LRUCache[K, V] = LRUCache(max_bytes, getsizeof=size_of)
         self._size_of = size_of
-        self.hits = 0
-        self.misses = 0
+        self._lock = threading.Lock()
+        self._hits = 0
+        self._misses = 0
 
     @property
-    def bytes(self) -> int:
-        """Bytes of the values kept now."""
-        return int(self._kept.currsize)
+    def stats(self) -> CacheStats:
+        """Bytes kept now, hits and misses so far."""
+        with self._lock:
+            return CacheStats(bytes=int(self._kept.currsize), hits=self._hits, misses=self._misses)
 
     def get(self, key: K) -> V | None:
         """The value if it is there."""
-        value = self._kept.get(key)
-        if value is None:
-            self.misses += 1
-        else:
-            self.hits += 1
-        return value
+        with self._lock:
+            value = self._kept.get(key)
+            if value is None:
+                self._misses += 1
+            else:
+                self._hits += 1
+            return value
 
     def put(self, key: K, value: V) -> None:
         """Keep a value, unless it alone is larger than the whole cache."""
-        if self._size_of(value) <= self._kept.maxsize:
-            self._kept[key] = value
+        size = self._size_of(value)
+        with self._lock:
+            if size <= self._kept.maxsize:
+                self._kept[key] = value
 
     def get_or_make(self, key: K, make: Callable[[], V]) -> V:
         """The value, made and kept if it was not there."""

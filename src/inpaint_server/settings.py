@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     photo_cache_mb: float = Field(
         default=256.0, ge=0, description="Photos' Segment Anything embeddings kept, megabytes; 0 keeps none."
     )
+    mask_cache_mb: float = Field(
+        default=256.0, ge=0, description="Masks found in photos kept, megabytes; 0 keeps none."
+    )
     prompt_cache_mb: float = Field(default=64.0, ge=0, description="Prompts' embeddings kept, megabytes; 0 keeps none.")
     background_cache_mb: float = Field(
         default=256.0, ge=0, description="Generated backgrounds kept, megabytes; 0 keeps none."

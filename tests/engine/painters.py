@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from inpaint_server.cache import CacheStats
 from inpaint_server.types import Candidates, Inpaint, Pass, Pixels, Segment, frozen_array
 
 
@@ -39,12 +40,14 @@ class PlainPainter:
     before_step: Callable[[Sequence[PlainPass]], object] = lambda _: None
     gate: threading.Event = field(default_factory=threading.Event)
     batches: list[list[int]] = field(default_factory=list[list[int]])
+    segmented: int = 0
 
     def __post_init__(self) -> None:
         self.gate.set()
 
     def segment(self, ask: Segment) -> Candidates:
         """The middle third of the photo."""
+        self.segmented += 1
         height, width = ask.photo.shape[:2]
         mask = np.zeros((height, width), np.uint8)
         mask[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = 255
@@ -64,3 +67,6 @@ class PlainPainter:
         ask = denoising.ask
         shape = ask.canvas.shape if isinstance(ask, Inpaint) else (ask.size.height, ask.size.width, 3)
         return Pixels(frozen_array(np.full(shape, ask.noise_seed % 251, np.uint8)))
+
+    def caches(self) -> dict[str, CacheStats]:
+        return {}

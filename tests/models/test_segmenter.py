@@ -44,7 +44,7 @@ def test_another_point_on_the_same_photo_pays_only_the_decoder():
     segmenter = Segmenter(SAM, CPU, cache_bytes=10_000_000)
     segmenter.segment(ask((150, 100, 1)))
     again = segmenter.segment(ask((10, 10, 1)))
-    assert (segmenter.embeddings.hits, segmenter.embeddings.misses) == (1, 1)
+    assert (segmenter.embeddings.stats.hits, segmenter.embeddings.stats.misses) == (1, 1)
     fresh = Segmenter(SAM, CPU).segment(ask((10, 10, 1)))
     assert np.array_equal(again.masks, fresh.masks)
 
@@ -55,7 +55,7 @@ def test_a_photo_of_the_same_bytes_and_another_shape_is_another_photo():
     other = Pixels(frozen_array(one.reshape(300, 200, 3)))
     for picture in (one, other):
         segmenter.segment(ask((100, 100, 1), of=picture))
-    assert segmenter.embeddings.hits == 0
+    assert segmenter.embeddings.stats.hits == 0
 
 
 def test_points_and_boxes_change_what_is_found(segmenter: Segmenter):

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import dataclass
 from functools import partial
 from typing import Generic
 
 import structlog
 
-from inpaint_server.engine.device_loop import DeviceLoop, PassWork, SegmentWork
+from inpaint_server.cache import Cache, CacheStats, content_key
+from inpaint_server.engine.device_loop import DeviceLoop, Found, PassWork, SegmentWork
 from inpaint_server.engine.job import Job
 from inpaint_server.engine.ports import D, Painter
 from inpaint_server.errors import Draining, InpaintServerError, Internal, Overloaded
@@ -21,12 +23,14 @@ from inpaint_server.imaging.matting import refine
 from inpaint_server.pipeline import compose
 from inpaint_server.types import (
     AdvertRequest,
+    Box,
     Candidates,
     Inpaint,
     OnProgress,
     Pass,
     Pixels,
     Point,
+    Product,
     ProductMask,
     Progress,
     Segment,
@@ -34,6 +38,19 @@ from inpaint_server.types import (
 
 log = structlog.get_logger(__name__)
 RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Mask:
+    """What was found in a photo: Segment Anything's own answer, and the product it became."""
+
+    candidates: Candidates
+    mask: ProductMask
+    box: Box
+
+    @property
+    def nbytes(self) -> int:
+        return self.candidates.masks.nbytes + self.mask.nbytes
 
 
 class Engine(Generic[D]):
@@ -44,10 +61,23 @@ class Engine(Generic[D]):
         queue: Requests that may wait for their first part to start.
         max_batch: Pictures that share one model evaluation, and that are under way at a time.
         background_cache_bytes: Bytes of generated backgrounds kept.
+        mask_cache_bytes: Bytes of found masks kept.
     """
 
-    def __init__(self, painter: Painter[D], *, queue: int, max_batch: int, background_cache_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        painter: Painter[D],
+        *,
+        queue: int,
+        max_batch: int,
+        background_cache_bytes: int = 0,
+        mask_cache_bytes: int = 0,
+    ) -> None:
+        self._painter = painter
         self._device = DeviceLoop(painter, max_batch=max_batch, cache_bytes=background_cache_bytes)
+        self._masks: Cache[tuple[bytes, tuple[Point, ...], Box | None], _Mask] = Cache(
+            mask_cache_bytes, lambda kept: kept.nbytes
+        )
         self._pool = ThreadPoolExecutor(max_workers=max_batch + 1, thread_name_prefix="story")
         self._queue = queue
         self._lock = threading.Lock()
@@ -85,6 +115,10 @@ class Engine(Generic[D]):
                 self._start(job, partial(self._tell, index=index))
         return job
 
+    def caches(self) -> dict[str, CacheStats]:
+        """What is kept of past requests, by name: `backgrounds`, `masks`, and the painter's own."""
+        return {"backgrounds": self._device.generated.stats, "masks": self._masks.stats, **self._painter.caches()}
+
     def drain(self) -> None:
         """Take no new work, finish what was admitted, and stop."""
         with self._lock:
@@ -120,22 +154,37 @@ class Engine(Generic[D]):
         assert photo is not None, "a part that finds the product is only made where there is a photo"
         try:
             job.stop()
-            mask = job.request.mask if job.request.mask is not None else self._segment(job, photo)
-            job.product.set_result(find_product(photo, mask))
+            job.product.set_result(self._product(job, photo))
         except Exception as error:
             job.product.set_exception(error)
             raise
 
-    def _segment(self, job: Job, photo: Pixels) -> ProductMask:
+    def _product(self, job: Job, photo: Pixels) -> Product:
+        """From the mask that was given, from the one found in the same photo before, or from Segment Anything."""
+        request = job.request
+        if request.mask is not None:
+            return find_product(photo, request.mask)
+        begun = time.perf_counter()
+        key = (content_key(photo), request.points, request.box)
+        known = self._masks.get(key)
+        if known is None:
+            found = self._segment(job, photo)
+            job.spent("segment", found.milliseconds)
+            begun = time.perf_counter()
+            product = find_product(photo, refine(photo, drop_strays(found.candidates.best)))
+            known = _Mask(candidates=found.candidates, mask=product.mask, box=product.box)
+            self._masks.put(key, known)
+        job.candidates = known.candidates
+        job.spent("segment", (time.perf_counter() - begun) * 1000)
+        return Product(photo=photo, mask=known.mask, box=known.box)
+
+    def _segment(self, job: Job, photo: Pixels) -> Found:
         request = job.request
         height, width = photo.shape[:2]
         centre = () if request.box else (Point(x=(width - 1) / 2, y=(height - 1) / 2, label=1),)
         work = SegmentWork(ask=Segment(photo=photo, points=request.points or centre, box=request.box), stop=job.stop)
         self._device.submit(work)
-        found = work.future.result()
-        job.spent("segment", found.milliseconds)
-        job.candidates = found.candidates
-        return refine(photo, drop_strays(found.candidates.best))
+        return work.future.result()
 
     def _tell(self, job: Job, index: int) -> None:
         """Drive one picture's story, sending each pass it asks for to the device."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Protocol, TypeVar
 
+from inpaint_server.cache import CacheStats
 from inpaint_server.types import Candidates, Pass, Pixels, Segment
 
 
@@ -52,4 +53,8 @@ class Painter(Protocol[D]):
 
     def finish(self, denoising: D) -> Pixels:
         """Decode a pass that is done."""
+        ...
+
+    def caches(self) -> dict[str, CacheStats]:
+        """What it keeps of past asks, by name; any thread may call it."""
         ...

@@ -12,6 +12,7 @@ import transformers.utils.logging
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from inpaint_server.cache import CacheStats
 from inpaint_server.errors import BundleError
 from inpaint_server.models.bundle import INPAINTING, SEGMENTER, TEXT_TO_IMAGE, Bundle
 from inpaint_server.models.device import Device, enable_attention
@@ -64,6 +65,10 @@ class Painter:
     def finish(self, denoising: Denoising) -> Pixels:
         """Decode a pass; see `Diffusion.finish`."""
         return self._diffusion.finish(denoising)
+
+    def caches(self) -> dict[str, CacheStats]:
+        """Embeddings kept: `photos` by Segment Anything, `prompts` by the text encoders."""
+        return {"photos": self._segmenter.embeddings.stats, "prompts": self._diffusion.prompts.stats}
 
 
 def _quieten() -> None:

@@ -6,7 +6,6 @@ intersection over union for each.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from safetensors.torch import load_file
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
-from inpaint_server.cache import Cache
+from inpaint_server.cache import Cache, content_key
 from inpaint_server.models.device import Device, memory_errors_as_ours
 from inpaint_server.models.sam import PIXEL_MEAN, PIXEL_STD, SamConfig, build_sam
 from inpaint_server.types import Box, Candidates, Pixels, Point, Segment, Size, frozen_array
@@ -81,7 +80,7 @@ class Segmenter:
     def _embedding(self, ask: Segment) -> Embedding:
         if not ask.remember:
             return self._embed(ask.photo)
-        return self.embeddings.get_or_make(_digest(ask.photo), lambda: self._embed(ask.photo))
+        return self.embeddings.get_or_make(content_key(ask.photo), lambda: self._embed(ask.photo))
 
     def _embed(self, photo: Pixels) -> Embedding:
         small = self._resize.apply_image(photo)
@@ -110,7 +109,3 @@ class Segmenter:
         full = self._sam.postprocess_masks(logits, resized, (size.height, size.width))
         inside = full[0, 0] > self._sam.mask_threshold
         return inside.to(torch.uint8).mul_(255).cpu().numpy()
-
-
-def _digest(photo: Pixels) -> bytes:
-    return hashlib.blake2b(photo.data, key=repr(photo.shape).encode(), digest_size=16).digest()

@@ -57,6 +57,7 @@ def load(settings: Settings) -> Loaded:
         queue=settings.queue,
         max_batch=settings.max_batch,
         background_cache_bytes=int(settings.background_cache_mb * 1e6),
+        mask_cache_bytes=int(settings.mask_cache_mb * 1e6),
     )
     limits = Limits(
         max_body_bytes=settings.max_body_bytes,
