@@ -167,10 +167,10 @@ def bare(bench: Bench) -> None:
         Generate(prompt="a brick wall", negative_prompt="", size=canvas, sampling=how, noise_seed=1),
         *(inpaint_of(request, how) for _ in range(2)),
     ):
-        one = bench.painter.begin(ask)
+        (one,) = bench.painter.begin([ask])
         while not one.done:
             bench.painter.advance([one])
-        painted.append(bench.painter.finish(one))
+        painted += bench.painter.finish([one])
 
 
 def inpaint_of(request: AdvertRequest, how: Sampling) -> Any:

@@ -92,7 +92,7 @@ def main(
     drawn = render(Making.demo().held_out.recipe, 40, Path("out") / "held-out", workers=1)
     for photo in tqdm(photos, desc="photos"):
         pixels, _ = decode_photo(photo.read_bytes(), max_pixels=64_000_000)
-        found = painter.segment(_at_the_centre(pixels))
+        found = painter.segment([_at_the_centre(pixels)])[0]
         product = find_product(pixels, refine(pixels, drop_strays(found.best)))
         products.append(product)
         for words in SCENES:
@@ -113,7 +113,7 @@ def our_way(painter: Painter, product: Product, request: AdvertRequest, seed: in
     try:
         ask = next(story)
         while True:
-            ask = story.send(painter.segment(ask) if isinstance(ask, Segment) else paint(painter, ask))
+            ask = story.send(painter.segment([ask])[0] if isinstance(ask, Segment) else paint(painter, ask))
     except StopIteration as end:
         advert = end.value
     return Result(
@@ -151,7 +151,7 @@ def replaced_way(painter: Painter, product: Product, found: Candidates, request:
     weight = (1 - anti / 255.0) ** 2
     picture = Pixels(np.rint(placed_photo * weight + canvas_now * (1 - weight)).astype(np.uint8))
     placed = _what_was_placed(product, canvas, across, down)
-    seen = painter.segment(Segment(photo=picture, points=(deepest_point(placed),), box=None, remember=False))
+    seen = painter.segment([Segment(photo=picture, points=(deepest_point(placed),), box=None, remember=False)])[0]
     return Result(
         picture=picture,
         placed=placed,
@@ -162,10 +162,10 @@ def replaced_way(painter: Painter, product: Product, found: Candidates, request:
 
 def paint(painter: Painter, ask: Pass) -> Pixels:
     """One pass from its first step to its pixels."""
-    denoising = painter.begin(ask)
+    (denoising,) = painter.begin([ask])
     while not denoising.done:
         painter.advance([denoising])
-    return painter.finish(denoising)
+    return painter.finish([denoising])[0]
 
 
 def _request(photo: Pixels, words: tuple[str, str], defaults: BundleDefaults, candidates: int) -> AdvertRequest:
@@ -272,7 +272,7 @@ def _rims(painter: Painter, drawn: Composites) -> tuple[float, float]:
         edge = (count_around(true >= 128, 3) > 0) & (count_around(true < 128, 3) > 0)
         grey = Pixels(np.full_like(photo, 128))
         ideal = np.where(true[..., None] >= 128, photo, grey).astype(int)
-        found = painter.segment(_at_the_centre(Pixels(photo)))
+        found = painter.segment([_at_the_centre(Pixels(photo))])[0]
         weight = (found.masks.max(axis=0)[..., None] / 255.0) ** 2
         theirs = photo * weight + grey * (1 - weight)
         product = find_product(Pixels(photo), refine(Pixels(photo), drop_strays(found.best)))

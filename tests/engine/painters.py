@@ -38,35 +38,54 @@ class PlainPainter:
     """Paints colours, remembers every batch, and does what a test has put into its hooks."""
 
     before_step: Callable[[Sequence[PlainPass]], object] = lambda _: None
+    before_call: Callable[[str, int], object] = lambda _name, _count: None
     gate: threading.Event = field(default_factory=threading.Event)
     batches: list[list[int]] = field(default_factory=list[list[int]])
-    segmented: int = 0
+    calls: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    fitting: int = 64
 
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def segment(self, ask: Segment) -> Candidates:
-        """The middle third of the photo."""
-        self.segmented += 1
-        height, width = ask.photo.shape[:2]
-        mask = np.zeros((height, width), np.uint8)
-        mask[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = 255
-        return Candidates(masks=frozen_array(np.stack([mask] * 3)), scores=(0.5, 0.9, 0.1))
+    def segment(self, asks: Sequence[Segment]) -> list[Candidates]:
+        """The middle third of each photo."""
+        self._count("segment", asks)
+        return [_middle(ask.photo) for ask in asks]
 
-    def begin(self, ask: Pass) -> PlainPass:
-        return PlainPass(ask)
+    def begin(self, asks: Sequence[Pass]) -> list[PlainPass]:
+        self._count("begin", asks)
+        return [PlainPass(ask) for ask in asks]
 
-    def advance(self, batch: list[PlainPass]) -> None:
+    def advance(self, batch: Sequence[PlainPass]) -> None:
         self.gate.wait(30)
         self.before_step(batch)
         self.batches.append([one.ask.noise_seed for one in batch])
         for one in batch:
             one.step += 1
 
-    def finish(self, denoising: PlainPass) -> Pixels:
-        ask = denoising.ask
-        shape = ask.canvas.shape if isinstance(ask, Inpaint) else (ask.size.height, ask.size.width, 3)
-        return Pixels(frozen_array(np.full(shape, ask.noise_seed % 251, np.uint8)))
+    def finish(self, batch: Sequence[PlainPass]) -> list[Pixels]:
+        self._count("finish", batch)
+        return [_plain(one.ask) for one in batch]
+
+    def room(self, one: PlainPass) -> int:
+        del one
+        return self.fitting
 
     def caches(self) -> dict[str, CacheStats]:
         return {}
+
+    def _count(self, name: str, asks: Sequence[object]) -> None:
+        self.before_call(name, len(asks))
+        self.calls.append((name, len(asks)))
+
+
+def _middle(photo: Pixels) -> Candidates:
+    height, width = photo.shape[:2]
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = 255
+    return Candidates(masks=frozen_array(np.stack([mask] * 3)), scores=(0.5, 0.9, 0.1))
+
+
+def _plain(ask: Pass) -> Pixels:
+    shape = ask.canvas.shape if isinstance(ask, Inpaint) else (ask.size.height, ask.size.width, 3)
+    return Pixels(frozen_array(np.full(shape, ask.noise_seed % 251, np.uint8)))

@@ -60,7 +60,7 @@ def test_the_same_photo_and_prompts_are_not_segmented_again():
     engine = Engine(painter, queue=2, max_batch=4, mask_cache_bytes=1_000_000)
     asked = replace(request(), task="mask")
     first, again = (engine.submit(asked, deadline_s=WAIT_S).answer.result(WAIT_S) for _ in range(2))
-    assert painter.segmented == 1
+    assert painter.calls == [("segment", 1)]
     assert first.product is not None
     assert again.product is not None
     assert np.array_equal(first.product.mask, again.product.mask)
@@ -68,6 +68,6 @@ def test_the_same_photo_and_prompts_are_not_segmented_again():
     assert first.candidates is again.candidates
     pointed = replace(asked, points=(Point(x=1, y=2, label=1),))
     engine.submit(pointed, deadline_s=WAIT_S).answer.result(WAIT_S)
-    assert painter.segmented == 2
+    assert painter.calls == [("segment", 1)] * 2
     assert engine.caches()["masks"] == CacheStats(bytes=2 * 4 * 90 * 60, hits=1, misses=2)
     engine.drain()

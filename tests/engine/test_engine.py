@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from inpaint_server.engine.device_loop import DeviceLoop, PassWork
+from inpaint_server.engine.device_loop import DeviceLoop
 from inpaint_server.engine.engine import Engine
+from inpaint_server.engine.work import PassWork, SegmentWork
 from inpaint_server.errors import DeadlineExceeded, Draining, Internal, InvalidRequest, OutOfMemory, Overloaded
 from inpaint_server.types import (
     AdvertRequest,
@@ -21,6 +24,7 @@ from inpaint_server.types import (
     ProductMask,
     Progress,
     Sampling,
+    Segment,
     Size,
     frozen_array,
 )
@@ -93,16 +97,29 @@ def background(seed: int, steps: int, side: int = 64) -> PassWork[PlainPass]:
     return PassWork(ask=ask, stop=lambda: None, on_step=lambda _step, _steps: None)
 
 
-def batches_of_three(painter: PlainPainter, *, max_batch: int) -> list[list[int]]:
-    """The batches in which three passes of two steps are painted that wait together."""
+def photo_to_segment() -> SegmentWork:
+    photo = Pixels(frozen_array(np.full((90, 60, 3), 200, np.uint8)))
+    return SegmentWork(ask=Segment(photo=photo, points=(), box=None), stop=lambda: None)
+
+
+def do_together(painter: PlainPainter, works: Sequence[PassWork[PlainPass] | SegmentWork], *, max_batch: int) -> None:
+    """Have works done that wait together; those that fail are left to be looked at."""
     device = DeviceLoop(painter, max_batch=max_batch)
-    works = [background(seed, steps=2) for seed in (1, 2, 3)]
-    for work in works:
-        device.submit(work)
+    submit_all(device, works)
     device.start()
     for work in works:
-        work.future.result(WAIT_S)
+        work.future.exception(WAIT_S)
     device.stop()
+
+
+def submit_all(device: DeviceLoop[PlainPass], works: Sequence[PassWork[PlainPass] | SegmentWork]) -> None:
+    for work in works:
+        device.submit(work)
+
+
+def batches_of_three(painter: PlainPainter, *, max_batch: int) -> list[list[int]]:
+    """The batches in which three passes of two steps are painted that wait together."""
+    do_together(painter, [background(seed, steps=2) for seed in (1, 2, 3)], max_batch=max_batch)
     return painter.batches
 
 
@@ -112,6 +129,68 @@ def test_passes_that_wait_together_share_their_steps(painter: PlainPainter):
 
 def test_a_batch_is_never_larger_than_allowed(painter: PlainPainter):
     assert [len(batch) for batch in batches_of_three(painter, max_batch=2)] == [2, 2, 2]
+
+
+def test_a_batch_is_never_larger_than_what_memory_was_measured_to_hold(painter: PlainPainter):
+    painter.fitting = 1
+    assert [len(batch) for batch in batches_of_three(painter, max_batch=4)] == [1] * 6
+
+
+def test_works_that_wait_together_are_segmented_begun_and_finished_together(painter: PlainPainter):
+    works = [*(photo_to_segment() for _ in range(3)), *(background(seed, steps=2) for seed in (1, 2, 3))]
+    do_together(painter, works, max_batch=6)
+    assert painter.calls == [("segment", 3), ("begin", 3), ("finish", 3)]
+
+
+@pytest.mark.parametrize("name", ["segment", "begin", "finish"])
+def test_out_of_memory_halves_every_kind_of_call(painter: PlainPainter, name: str):
+    def room_for_one(called: str, count: int) -> None:
+        if called == name and count > 1:
+            raise OutOfMemory("too many")
+
+    painter.before_call = room_for_one
+    works = [*(photo_to_segment() for _ in range(3)), *(background(seed, steps=2) for seed in (1, 2, 3))]
+    do_together(painter, works, max_batch=6)
+    assert [work.future.exception() for work in works] == [None] * 6
+    assert painter.calls.count((name, 1)) == 3
+
+
+@pytest.mark.parametrize("name", ["segment", "begin", "finish"])
+def test_only_who_fits_alone_neither_is_told_of_memory(painter: PlainPainter, name: str):
+    refused = iter([True, True, False, False])
+
+    def no_room(called: str, _: int) -> None:
+        if called == name and next(refused):
+            raise OutOfMemory("make it smaller")
+
+    painter.before_call = no_room
+    works = [photo_to_segment() if name == "segment" else background(seed, steps=2) for seed in (1, 2, 3)]
+    do_together(painter, works, max_batch=4)
+    assert [isinstance(work.future.exception(), OutOfMemory) for work in works] == [True, False, False]
+
+
+@pytest.mark.parametrize("name", ["", "segment", "begin", "finish"])
+def test_nothing_of_a_work_is_held_while_the_device_waits_for_the_next(painter: PlainPainter, name: str):
+    """Done or failed: no pass under way, no photo and no canvas stays behind, in a variable or in an error."""
+
+    def fail(called: str, _: int) -> None:
+        if called == name:
+            raise OutOfMemory("make it smaller")
+
+    painter.before_call = fail
+    device = DeviceLoop(painter, max_batch=4)
+    device.start()
+    works = [photo_to_segment(), background(1, steps=2), background(2, steps=3)]
+    submit_all(device, works)
+    held = [weakref.ref(work.future) for work in works]
+    assert all(isinstance(work.future.exception(WAIT_S), OutOfMemory | None) for work in works)
+    marker = background(3, steps=1)
+    device.submit(marker)
+    marker.future.exception(WAIT_S)
+    works.clear()
+    gc.collect()
+    assert [future() for future in held] == [None] * 3
+    device.stop()
 
 
 def test_each_picture_is_the_same_alone_and_beside_others(engine: Engine[PlainPass]):
@@ -134,6 +213,24 @@ def test_a_short_pass_beside_a_long_one_ends_first(painter: PlainPainter):
     device.stop()
     assert ended == ["short", "long"]
     assert painter.batches[:4] == [[1], [2], [1], [2]]
+
+
+def test_a_short_request_beside_long_ones_ends_first(engine: Engine[PlainPass], painter: PlainPainter):
+    """Though the long ones came first, fill a whole batch, and one of them is painted at another size."""
+    short_ended = threading.Event()
+    painter.before_step = lambda _: short_ended.wait(0.002)  # a step takes a while, as a real one does
+    ended: list[str] = []
+    jobs = {
+        "long": engine.submit(request(seeds=range(1, 4), steps=200), deadline_s=WAIT_S),
+        "large": engine.submit(request(seeds=(10,), steps=200, side=128), deadline_s=WAIT_S),
+    }
+    jobs["short"] = engine.submit(request(seeds=(20,), steps=2), deadline_s=WAIT_S)
+    for name, job in jobs.items():
+        job.answer.add_done_callback(lambda _, name=name: ended.append(name))
+    jobs["short"].answer.add_done_callback(lambda _: short_ended.set())
+    for job in jobs.values():
+        job.answer.result(WAIT_S)
+    assert ended[0] == "short"
 
 
 def test_a_full_line_refuses_and_what_was_admitted_still_ends(painter: PlainPainter):

@@ -38,10 +38,10 @@ def ask(seed: int, size: Size | None = None) -> Generate:
 
 
 def paint(painter: Painter, *asks: Generate) -> list[Pixels]:
-    under_way = [painter.begin(one) for one in asks]
+    under_way = painter.begin(asks)
     while not under_way[0].done:
         painter.advance(under_way)
-    return [painter.finish(one) for one in under_way]
+    return painter.finish(under_way)
 
 
 def test_weights_are_in_half_precision_on_the_gpu_and_attention_is_told(painter: Painter):
@@ -67,11 +67,11 @@ def test_a_photo_is_segmented(painter: Painter):
     photo = np.full((256, 256, 3), 20, np.uint8)
     photo[80:180, 90:170] = 230
     points = (Point(x=128, y=128, label=1),)
-    found = painter.segment(Segment(photo=Pixels(frozen_array(photo)), points=points, box=None))
+    found = painter.segment([Segment(photo=Pixels(frozen_array(photo)), points=points, box=None)])[0]
     assert found.masks.shape == (3, 256, 256)
 
 
 def test_after_out_of_memory_the_next_picture_is_painted(painter: Painter):
     with pytest.raises(OutOfMemory):
-        painter.advance([painter.begin(ask(seed, Size(height=2048, width=2048))) for seed in range(64)])
+        painter.advance(painter.begin([ask(seed, Size(height=2048, width=2048)) for seed in range(64)]))
     assert paint(painter, ask(1))[0].shape == (256, 256, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,10 +58,10 @@ def inpaint(seed: int = 2, how: Sampling | None = None) -> Inpaint:
 
 def paint(painter: Painter, *asks: Pass) -> list[Pixels]:
     """Paint passes side by side, each leaving the batch when it is done."""
-    under_way = [painter.begin(ask) for ask in asks]
+    under_way = painter.begin(asks)
     while left := [one for one in under_way if not one.done]:
         painter.advance(left)
-    return [painter.finish(one) for one in under_way]
+    return painter.finish(under_way)
 
 
 def difference(one: Any, other: Any) -> int:
@@ -119,14 +120,29 @@ def test_batched_is_alone(painter: Painter, make: Any):
         assert difference(paint(painter, ask)[0], picture) <= 1
 
 
+def test_canvases_of_many_sizes_are_encoded_and_decoded_together_and_come_back_in_order(painter: Painter):
+    canvases = [Pixels(frozen_array(np.full((64, width, 3), 90, np.uint8))) for width in (64, 128, 64)]
+    asks = [
+        replace(inpaint(seed), canvas=canvas, mask=PaintMask(frozen_array(np.full(canvas.shape[:2], 255, np.uint8))))
+        for seed, canvas in enumerate(canvases)
+    ]
+    under_way = painter.begin([asks[0], generate(), *asks[1:]])
+    for one in under_way:
+        while not one.done:
+            painter.advance([one])
+    together = painter.finish(under_way)
+    for ask, picture in zip([asks[0], generate(), *asks[1:]], together, strict=True):
+        assert difference(paint(painter, ask)[0], picture) <= 1
+
+
 def test_a_pass_can_join_at_any_step(painter: Painter):
-    early, late = painter.begin(generate(1)), painter.begin(generate(2))
+    (early,), (late,) = painter.begin([generate(1)]), painter.begin([generate(2)])
     painter.advance([early])
     painter.advance([early])
     while not late.done:
         painter.advance([one for one in (early, late) if not one.done])
-    assert difference(painter.finish(early), paint(painter, generate(1))[0]) <= 1
-    assert difference(painter.finish(late), paint(painter, generate(2))[0]) <= 1
+    assert difference(painter.finish([early])[0], paint(painter, generate(1))[0]) <= 1
+    assert difference(painter.finish([late])[0], paint(painter, generate(2))[0]) <= 1
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(painter: Painter):
@@ -154,5 +170,5 @@ def test_the_prompt_and_the_negative_prompt_matter(painter: Painter):
 
 
 def test_without_guidance_the_negative_prompt_costs_nothing(painter: Painter):
-    assert len(painter.begin(generate(how=sampling(guidance_scale=1.0))).conditioning) == 1
-    assert len(painter.begin(generate(how=sampling(guidance_scale=1.5))).conditioning) == 2
+    assert [one.rows for one in painter.begin([generate(how=sampling(guidance_scale=1.0))])] == [1]
+    assert [one.rows for one in painter.begin([generate(how=sampling(guidance_scale=1.5))])] == [2]

@@ -1,4 +1,4 @@
-"""The one thread that owns the device: it takes works in, batches passes that fit together, advances them in turn.
+"""The one thread that owns the device: it takes works in, batches those that fit together, advances them in turn.
 
 A pass can join at any step and leave at any step. After each step its owner may have gone (cancelled, past its
 deadline): then it is dropped and the device is free for the others.
@@ -9,64 +9,22 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import traceback
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Generic
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 import structlog
 
 from inpaint_server.cache import Cache
 from inpaint_server.engine.ports import D, Painter
+from inpaint_server.engine.work import Found, PassWork, SegmentWork
 from inpaint_server.errors import InpaintServerError, OutOfMemory
-from inpaint_server.types import Candidates, Generate, Pass, Pixels, Segment
+from inpaint_server.types import Generate, Pixels
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Painted:
-    """A pass's pixels and the milliseconds from its first to its last moment on the device."""
-
-    pixels: Pixels
-    milliseconds: float
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Found:
-    """A mask's candidates and the milliseconds they took."""
-
-    candidates: Candidates
-    milliseconds: float
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class PassWork(Generic[D]):
-    """A pass, for whom it is painted, and how far it is.
-
-    Attributes:
-        ask: What to paint.
-        stop: Raises where the owner no longer wants it; called before every step.
-        on_step: Told (steps done, steps in all) after every step.
-        future: Where the pixels go.
-    """
-
-    ask: Pass
-    stop: Callable[[], None]
-    on_step: Callable[[int, int], None]
-    future: Future[Painted] = field(default_factory=Future[Painted])
-    denoising: D | None = None
-    begun: float = 0.0
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class SegmentWork:
-    """A mask to find, and for whom."""
-
-    ask: Segment
-    stop: Callable[[], None]
-    future: Future[Found] = field(default_factory=Future[Found])
+W = TypeVar("W", bound=PassWork[Any] | SegmentWork)
+R = TypeVar("R")
 
 
 class DeviceLoop(Generic[D]):
@@ -74,7 +32,7 @@ class DeviceLoop(Generic[D]):
 
     Args:
         painter: The models.
-        max_batch: Passes that share a model evaluation, at most.
+        max_batch: Works that share a model call, at most; fewer where memory was measured to hold fewer.
         cache_bytes: Bytes of generated pictures kept: the same words, seed and settings are not painted twice.
     """
 
@@ -83,6 +41,7 @@ class DeviceLoop(Generic[D]):
         self._painter = painter
         self._max_batch = max_batch
         self._inbox: queue.SimpleQueue[PassWork[D] | SegmentWork | None] = queue.SimpleQueue()
+        self._stopping = False
         self._active: deque[PassWork[D]] = deque()
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
 
@@ -100,115 +59,112 @@ class DeviceLoop(Generic[D]):
         self._inbox.put(work)
 
     def _run(self) -> None:
-        while self._take_in():
-            if self._active:
-                self._advance(self._next_batch())
+        # Each turn in a call of its own: while the thread waits for work it must not hold what it worked on last.
+        while self._active or not self._stopping:
+            self._turn()
 
-    def _take_in(self) -> bool:
-        """Take in everything that waits, blocking only while there is nothing else to do; False at the end."""
-        while True:
+    def _turn(self) -> None:
+        """Masks and passes that wait begin together; then one step of one batch."""
+        waiting = self._take_in()
+        self._segment([work for work in waiting if isinstance(work, SegmentWork)])
+        self._begin([work for work in waiting if isinstance(work, PassWork)])
+        if self._active:
+            self._step(self._next_batch())
+
+    def _take_in(self) -> list[PassWork[D] | SegmentWork]:
+        """Everything that waits; blocks only while there is nothing else to do."""
+        waiting: list[PassWork[D] | SegmentWork] = []
+        while not self._stopping:
             try:
-                work = self._inbox.get(block=not self._active)
+                work = self._inbox.get(block=not (self._active or waiting))
             except queue.Empty:
-                return True
+                break
             if work is None:
-                return False
-            if isinstance(work, SegmentWork):
-                self._segment(work)
+                self._stopping = True
             else:
-                self._begin(work)
+                waiting.append(work)
+        return waiting
 
-    def _segment(self, work: SegmentWork) -> None:
+    def _segment(self, works: Sequence[SegmentWork]) -> None:
         begun = time.perf_counter()
-        try:
-            work.stop()
-            candidates = self._painter.segment(work.ask)
-        except Exception as error:  # noqa: BLE001 - told to the one who asked; the device goes on
-            work.future.set_exception(error)
-        else:
-            work.future.set_result(Found(candidates=candidates, milliseconds=_since(begun)))
+        wanted = [work for work in works if _still_wanted(work)]
+        for work, candidates in self._together(wanted, lambda some: self._painter.segment([one.ask for one in some])):
+            milliseconds = (time.perf_counter() - begun) * 1000
+            work.future.set_result(Found(candidates=candidates, milliseconds=milliseconds))
 
-    def _begin(self, work: PassWork[D]) -> None:
-        work.begun = time.perf_counter()
-        known = self.generated.get(work.ask) if isinstance(work.ask, Generate) else None
-        if known is not None:
-            work.future.set_result(Painted(pixels=known, milliseconds=_since(work.begun)))
-            return
-        try:
-            work.stop()
-            work.denoising = self._painter.begin(work.ask)
-        except Exception as error:  # noqa: BLE001
-            work.future.set_exception(error)
-        else:
+    def _begin(self, works: Sequence[PassWork[D]]) -> None:
+        for work in works:
+            work.begun = time.perf_counter()
+        wanted = [work for work in works if _still_wanted(work) and not self._known(work)]
+        for work, denoising in self._together(wanted, lambda some: self._painter.begin([one.ask for one in some])):
+            work.denoising = denoising
             self._active.append(work)
 
-    def _next_batch(self) -> list[PassWork[D]]:
-        """The pass that has waited longest and those that can share its step; they go to the end of the line.
+    def _known(self, work: PassWork[D]) -> bool:
+        """Whether the very same picture was kept; it is handed over."""
+        kept = self.generated.get(work.ask) if isinstance(work.ask, Generate) else None
+        if kept is not None:
+            work.end(kept)
+        return kept is not None
 
-        In turn, so that a short pass beside long ones is not held up by them.
+    def _next_batch(self) -> list[PassWork[D]]:
+        """Take the pass that has waited longest out of the line, with those that can share its step.
+
+        After the step they go to the end of the line: a short pass beside long ones is not held up by them.
         """
-        key = _denoising(self._active[0]).batch_key
-        batch = [work for work in self._active if _denoising(work).batch_key == key][: self._max_batch]
+        first = self._active[0].under_way
+        room = min(self._max_batch, self._painter.room(first))
+        batch = [work for work in self._active if work.under_way.batch_key == first.batch_key][:room]
         for work in batch:
             self._active.remove(work)
-        wanted = [work for work in batch if self._still_wanted(work)]
-        self._active.extend(wanted)
-        return wanted
+        return [work for work in batch if _still_wanted(work)]
 
-    def _still_wanted(self, work: PassWork[D]) -> bool:
-        try:
-            work.stop()
-        except InpaintServerError as error:
-            work.future.set_exception(error)
-            return False
-        return True
-
-    def _advance(self, batch: list[PassWork[D]]) -> None:
-        """One step for all of a batch; where memory does not hold it, for its halves."""
-        if not batch:
-            return
-        try:
-            self._painter.advance([_denoising(work) for work in batch])
-        except OutOfMemory as error:
-            if len(batch) == 1:
-                self._drop(batch[0], error)
-                return
-            log.warning("batch_halved", pictures=len(batch))
-            self._advance(batch[: len(batch) // 2])
-            self._advance(batch[len(batch) // 2 :])
-        except Exception as error:  # noqa: BLE001
-            for work in batch:
-                self._drop(work, error)
-        else:
-            for work in batch:
-                self._after_step(work)
-
-    def _after_step(self, work: PassWork[D]) -> None:
-        denoising = _denoising(work)
-        work.on_step(denoising.step, denoising.steps)
-        if not denoising.done:
-            return
-        self._active.remove(work)
-        try:
-            pixels = self._painter.finish(denoising)
-        except Exception as error:  # noqa: BLE001
-            work.future.set_exception(error)
-        else:
+    def _step(self, batch: Sequence[PassWork[D]]) -> None:
+        ended: list[PassWork[D]] = []
+        for work, denoising in self._together(batch, self._advance):
+            work.on_step(denoising.step, denoising.steps)
+            (ended if denoising.done else self._active).append(work)
+        for work, pixels in self._together(ended, lambda some: self._painter.finish([one.under_way for one in some])):
             if isinstance(work.ask, Generate):
                 self.generated.put(work.ask, pixels)
-            work.future.set_result(Painted(pixels=pixels, milliseconds=_since(work.begun)))
-        work.denoising = None
+            work.end(pixels)
 
-    def _drop(self, work: PassWork[D], error: Exception) -> None:
-        self._active.remove(work)
-        work.denoising = None
-        work.future.set_exception(error)
+    def _advance(self, batch: Sequence[PassWork[D]]) -> list[D]:
+        passes = [work.under_way for work in batch]
+        self._painter.advance(passes)
+        return passes
+
+    def _together(self, works: Sequence[W], call: Callable[[Sequence[W]], Sequence[R]]) -> list[tuple[W, R]]:
+        """One call for all works, or where memory does not hold them one for each half; who gets nothing is told why.
+
+        Returns:
+            Each work that succeeded, with what was made for it.
+        """
+        if not works:
+            return []
+        if len(works) > self._max_batch:
+            return self._in_halves(works, call)
+        try:
+            return list(zip(works, call(works), strict=True))
+        except Exception as error:  # noqa: BLE001 - told to those who asked; the device goes on
+            # The failed call's frames live on in the error's traceback, and with them what they held.
+            traceback.clear_frames(error.__traceback__)
+            if len(works) == 1 or not isinstance(error, OutOfMemory):
+                for work in works:
+                    work.fail(error)
+                return []
+        log.warning("batch_halved", works=len(works))
+        return self._in_halves(works, call)
+
+    def _in_halves(self, works: Sequence[W], call: Callable[[Sequence[W]], Sequence[R]]) -> list[tuple[W, R]]:
+        half = len(works) // 2
+        return [*self._together(works[:half], call), *self._together(works[half:], call)]
 
 
-def _denoising(work: PassWork[D]) -> D:
-    assert work.denoising is not None, "an active work has begun"
-    return work.denoising
-
-
-def _since(begun: float) -> float:
-    return (time.perf_counter() - begun) * 1000
+def _still_wanted(work: PassWork[D] | SegmentWork) -> bool:
+    try:
+        work.stop()
+    except InpaintServerError as error:
+        work.fail(error)
+        return False
+    return True

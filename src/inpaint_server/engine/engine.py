@@ -14,9 +14,10 @@ from typing import Generic
 import structlog
 
 from inpaint_server.cache import Cache, CacheStats, content_key
-from inpaint_server.engine.device_loop import DeviceLoop, Found, PassWork, SegmentWork
+from inpaint_server.engine.device_loop import DeviceLoop
 from inpaint_server.engine.job import Job
 from inpaint_server.engine.ports import D, Painter
+from inpaint_server.engine.work import Found, PassWork, SegmentWork
 from inpaint_server.errors import Draining, InpaintServerError, Internal, Overloaded
 from inpaint_server.imaging.mask import drop_strays, find_product
 from inpaint_server.imaging.matting import refine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Protocol, TypeVar
 
 from inpaint_server.cache import CacheStats
@@ -37,22 +37,30 @@ D = TypeVar("D", bound=Denoising)
 
 
 class Painter(Protocol[D]):
-    """The models on their device. One thread calls it. Whatever it raises of ours is `OutOfMemory`."""
+    """The models on their device. One thread calls it. Whatever it raises of ours is `OutOfMemory`.
 
-    def segment(self, ask: Segment) -> Candidates:
-        """Find the product."""
+    What is asked for together is made together, in as few model calls as its sizes allow, and comes back in its order.
+    Where a call raises, nothing has changed: fewer can be tried.
+    """
+
+    def segment(self, asks: Sequence[Segment]) -> list[Candidates]:
+        """Find products."""
         ...
 
-    def begin(self, ask: Pass) -> D:
-        """Prepare a pass."""
+    def begin(self, asks: Sequence[Pass]) -> list[D]:
+        """Prepare passes."""
         ...
 
-    def advance(self, batch: list[D]) -> None:
-        """One step of every pass of the batch; nothing has changed where it raises."""
+    def advance(self, batch: Sequence[D]) -> None:
+        """One step of every pass of the batch, all of one `batch_key`."""
         ...
 
-    def finish(self, denoising: D) -> Pixels:
-        """Decode a pass that is done."""
+    def finish(self, batch: Sequence[D]) -> list[Pixels]:
+        """Decode passes that are done."""
+        ...
+
+    def room(self, one: D) -> int:
+        """How many passes like this one the free memory holds in one evaluation, by what was measured; at least 1."""
         ...
 
     def caches(self) -> dict[str, CacheStats]:

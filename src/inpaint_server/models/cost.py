@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,13 @@ def measure(module: nn.Module, forward: Callable[[], object]) -> Cost:
         weight_bytes=weight_bytes([module]),
         activation_bytes=live.peak,
     )
+
+
+def counted(call: Callable[[], R]) -> tuple[R, int]:
+    """Make a call on real tensors; what it made, and the most bytes that lived at one time for it."""
+    with _LiveBytes() as live:
+        made = call()
+    return made, live.peak
 
 
 def weight_bytes(modules: Sequence[nn.Module]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,13 +89,13 @@ def memory_errors_as_ours() -> Generator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError):
-        _give_back()
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        _give_back(error)
         raise OutOfMemory(_ADVICE) from None
     except RuntimeError as error:
         if not any(words in str(error) for words in _HOST_ALLOCATOR_SAYS):
             raise
-        _give_back()
+        _give_back(error)
         raise OutOfMemory(_ADVICE) from None
 
 
@@ -102,7 +103,9 @@ _HOST_ALLOCATOR_SAYS = ("can't allocate memory", "not enough memory")
 _ADVICE = "The device's memory does not hold a picture of this size: make `width` and `height` smaller."
 
 
-def _give_back() -> None:
+def _give_back(error: BaseException) -> None:
+    """Free what the failed call held: its frames live on in the error's traceback, and their tensors with them."""
+    traceback.clear_frames(error.__traceback__)
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

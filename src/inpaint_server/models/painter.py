@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from inpaint_server.cache import CacheStats
 from inpaint_server.errors import BundleError
 from inpaint_server.models.bundle import INPAINTING, SEGMENTER, TEXT_TO_IMAGE, Bundle
+from inpaint_server.models.checkpoint import Checkpoint
+from inpaint_server.models.denoising import Denoising
 from inpaint_server.models.device import Device, enable_attention
-from inpaint_server.models.diffusion import Checkpoint, Denoising, Diffusion
+from inpaint_server.models.diffusion import Diffusion
+from inpaint_server.models.memory import Gauge
 from inpaint_server.models.segmenter import Segmenter
 from inpaint_server.types import Candidates, ModelCard, Pass, Pixels, Segment
 
@@ -40,31 +44,36 @@ class Painter:
         self, bundle: Bundle, device: Device, *, photo_cache_bytes: int = 0, prompt_cache_bytes: int = 0
     ) -> None:
         _quieten()
+        gauge = Gauge(device)
         try:
             self.text_to_image = _load_checkpoint(bundle, TEXT_TO_IMAGE, device)
             self.inpainting = _load_checkpoint(bundle, INPAINTING, device, beside=self.text_to_image)
-            self._segmenter = Segmenter(bundle.folder / SEGMENTER, device, photo_cache_bytes)
+            self._segmenter = Segmenter(bundle.folder / SEGMENTER, device, gauge, photo_cache_bytes)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise BundleError(f"The bundle in {bundle.folder} does not load: {error}.") from error
         attention = enable_attention([self.text_to_image.unet, self.inpainting.unet], device)
-        self._diffusion = Diffusion(self.text_to_image, self.inpainting, device, prompt_cache_bytes)
+        self._diffusion = Diffusion(self.text_to_image, self.inpainting, device, gauge, prompt_cache_bytes)
         self.card = ModelCard(bundle=bundle.label, device=device.name, dtype=device.dtype_name, attention=attention)
 
-    def segment(self, ask: Segment) -> Candidates:
-        """Three candidate masks; see `Segmenter.segment`."""
-        return self._segmenter.segment(ask)
+    def segment(self, asks: Sequence[Segment]) -> list[Candidates]:
+        """Three candidate masks for each; see `Segmenter.segment`."""
+        return self._segmenter.segment(asks)
 
-    def begin(self, ask: Pass) -> Denoising:
-        """Prepare a pass; see `Diffusion.begin`."""
-        return self._diffusion.begin(ask)
+    def begin(self, asks: Sequence[Pass]) -> list[Denoising]:
+        """Prepare passes; see `Diffusion.begin`."""
+        return self._diffusion.begin(asks)
 
-    def advance(self, batch: list[Denoising]) -> None:
+    def advance(self, batch: Sequence[Denoising]) -> None:
         """One step of every pass of the batch; see `Diffusion.advance`."""
         self._diffusion.advance(batch)
 
-    def finish(self, denoising: Denoising) -> Pixels:
-        """Decode a pass; see `Diffusion.finish`."""
-        return self._diffusion.finish(denoising)
+    def finish(self, batch: Sequence[Denoising]) -> list[Pixels]:
+        """Decode passes; see `Diffusion.finish`."""
+        return self._diffusion.finish(batch)
+
+    def room(self, one: Denoising) -> int:
+        """How many passes like this one fit in one evaluation; see `Diffusion.room`."""
+        return self._diffusion.room(one)
 
     def caches(self) -> dict[str, CacheStats]:
         """Embeddings kept: `photos` by Segment Anything, `prompts` by the text encoders."""

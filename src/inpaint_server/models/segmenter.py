@@ -6,6 +6,7 @@ intersection over union for each.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from inpaint_server.cache import Cache, content_key
 from inpaint_server.models.device import Device, memory_errors_as_ours
+from inpaint_server.models.memory import Gauge
 from inpaint_server.models.sam import PIXEL_MEAN, PIXEL_STD, SamConfig, build_sam
 from inpaint_server.types import Box, Candidates, Pixels, Point, Segment, Size, frozen_array
 
@@ -35,11 +37,13 @@ class Segmenter:
     Args:
         folder: `config.json` and `model.safetensors`.
         device: Where it runs.
+        gauge: Measures what calls take.
         cache_bytes: Bytes of embeddings kept.
     """
 
-    def __init__(self, folder: Path, device: Device, cache_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, device: Device, gauge: Gauge, cache_bytes: int = 0) -> None:
         self._device = device
+        self._gauge = gauge
         self.embeddings: Cache[bytes, Embedding] = Cache(cache_bytes, lambda kept: kept.features.nbytes)
         with torch.device("meta"):
             self._sam = build_sam(SamConfig.from_json(folder / "config.json"))
@@ -54,39 +58,54 @@ class Segmenter:
         self._resize = ResizeLongestSide(self._sam.image_encoder.img_size)
 
     @torch.inference_mode()
-    def segment(self, ask: Segment) -> Candidates:
-        """Three candidate masks of the photo's size.
+    def segment(self, asks: Sequence[Segment]) -> list[Candidates]:
+        """For each ask three candidate masks of its photo's size; the photos are encoded together, each once.
 
         Raises:
-            OutOfMemory: the photo does not fit beside the other models.
+            OutOfMemory: the photos do not fit beside the other models.
         """
-        size = Size(height=ask.photo.shape[0], width=ask.photo.shape[1])
         with memory_errors_as_ours():
-            embedding = self._embedding(ask)
-            sparse, dense = self._sam.prompt_encoder(
-                points=self._points(ask.points, size), boxes=self._box(ask.box, size), masks=None
+            return [self._decode(ask, known) for ask, known in zip(asks, self._embeddings(asks), strict=True)]
+
+    def _embeddings(self, asks: Sequence[Segment]) -> list[Embedding]:
+        keys = [content_key(ask.photo) for ask in asks]
+        known = {key: self.embeddings.get(key) for ask, key in zip(asks, keys, strict=True) if ask.remember}
+        unknown = {key: ask.photo for ask, key in zip(asks, keys, strict=True) if known.get(key) is None}
+        made = dict(zip(unknown, self._embed(list(unknown.values())), strict=True)) if unknown else {}
+        for key in known.keys() & made.keys():
+            self.embeddings.put(key, made[key])
+        return [known.get(key) or made[key] for key in keys]
+
+    def _embed(self, photos: Sequence[Pixels]) -> list[Embedding]:
+        resized = [np.array(self._resize.apply_image(photo)) for photo in photos]
+        pictures = [
+            self._sam.preprocess(
+                torch.as_tensor(small, device=self._device.torch_device).permute(2, 0, 1)[None].float()
             )
-            logits, scores = self._sam.mask_decoder(
-                image_embeddings=embedding.features,
-                image_pe=self._sam.prompt_encoder.get_dense_pe(),
-                sparse_prompt_embeddings=sparse,
-                dense_prompt_embeddings=dense,
-                multimask_output=True,
-            )
-            masks = [self._at_photo_size(logits[:, k : k + 1], embedding.resized, size) for k in range(3)]
+            for small in resized
+        ]
+        features = self._gauge.in_parts("photos", torch.cat(pictures).to(self._device.dtype), self._sam.image_encoder)
+        return [
+            # A copy of its own: a view would keep the whole batch in the cache.
+            Embedding(one.clone(), (small.shape[0], small.shape[1]))
+            for one, small in zip(features.float().split(1), resized, strict=True)
+        ]
+
+    def _decode(self, ask: Segment, embedding: Embedding) -> Candidates:
+        size = Size(height=ask.photo.shape[0], width=ask.photo.shape[1])
+        sparse, dense = self._sam.prompt_encoder(
+            points=self._points(ask.points, size), boxes=self._box(ask.box, size), masks=None
+        )
+        logits, scores = self._sam.mask_decoder(
+            image_embeddings=embedding.features,
+            image_pe=self._sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,
+        )
+        masks = [self._at_photo_size(logits[:, k : k + 1], embedding.resized, size) for k in range(3)]
         best, second, third = scores[0].tolist()
         return Candidates(masks=frozen_array(np.stack(masks)), scores=(best, second, third))
-
-    def _embedding(self, ask: Segment) -> Embedding:
-        if not ask.remember:
-            return self._embed(ask.photo)
-        return self.embeddings.get_or_make(content_key(ask.photo), lambda: self._embed(ask.photo))
-
-    def _embed(self, photo: Pixels) -> Embedding:
-        small = self._resize.apply_image(photo)
-        picture = torch.as_tensor(np.array(small), device=self._device.torch_device).permute(2, 0, 1)[None].float()
-        embedding = self._sam.image_encoder(self._sam.preprocess(picture).to(self._device.dtype))
-        return Embedding(embedding.float(), (small.shape[0], small.shape[1]))
 
     def _points(self, points: tuple[Point, ...], size: Size) -> tuple[Tensor, Tensor] | None:
         if not points:

@@ -1,0 +1,77 @@
+"""What the device loop works on: passes and masks, for whom, and how far they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic
+
+from inpaint_server.engine.ports import D
+from inpaint_server.types import Candidates, Pass, Pixels, Segment
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Painted:
+    """A pass's pixels and the milliseconds from its first to its last moment on the device."""
+
+    pixels: Pixels
+    milliseconds: float
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Found:
+    """A mask's candidates and the milliseconds they took."""
+
+    candidates: Candidates
+    milliseconds: float
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class PassWork(Generic[D]):
+    """A pass to paint.
+
+    Attributes:
+        ask: What to paint.
+        stop: Raises where the owner no longer wants it; called before every step.
+        on_step: Told (steps done, steps in all) after every step.
+        future: Where the pixels go.
+        denoising: How far it is; None before it has begun and once it has ended, however it ended.
+    """
+
+    ask: Pass
+    stop: Callable[[], None]
+    on_step: Callable[[int, int], None]
+    future: Future[Painted] = field(default_factory=Future[Painted])
+    denoising: D | None = None
+    begun: float = 0.0
+
+    @property
+    def under_way(self) -> D:
+        """The pass itself, once it has begun."""
+        assert self.denoising is not None, "only a pass that has begun is advanced"
+        return self.denoising
+
+    def end(self, pixels: Pixels) -> None:
+        """Hand the pixels over, and let go of everything else."""
+        self.denoising = None
+        self.future.set_result(Painted(pixels=pixels, milliseconds=(time.perf_counter() - self.begun) * 1000))
+
+    def fail(self, error: Exception) -> None:
+        """Say why there will be no pixels, and let go of everything else."""
+        self.denoising = None
+        self.future.set_exception(error)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class SegmentWork:
+    """A mask to find."""
+
+    ask: Segment
+    stop: Callable[[], None]
+    future: Future[Found] = field(default_factory=Future[Found])
+
+    def fail(self, error: Exception) -> None:
+        """Say why there will be no mask."""
+        self.future.set_exception(error)
