@@ -24,6 +24,7 @@ from inpaint_server.types import (
     Candidates,
     Generate,
     Inpaint,
+    Layer,
     Layers,
     PaintMask,
     Pass,
@@ -32,6 +33,7 @@ from inpaint_server.types import (
     Product,
     Receipt,
     Segment,
+    WordedRegion,
 )
 
 Story: TypeAlias = Generator[Ask, Pixels | Candidates, Advert]
@@ -63,13 +65,13 @@ def compose(request: AdvertRequest, seed: int, product: Callable[[], Product]) -
 
 def _attempt(request: AdvertRequest, seed: int, product: Callable[[], Product]) -> Story:
     """One picture from one seed."""
-    background = None if request.task == "inpaint" else (yield from _painted(_background(request, seed)))
+    background = (yield from _painted(_background(request, seed))) if _shows_background(request) else None
     rng = np.random.default_rng(seed)
     placed = place(product(), request.canvas, request.placement, rng)
     split = split_line(placed, rng)
     scene = yield from _paint_scene(request, seed, background, product(), placed, split)
     ground = enlarged(bare_scene(scene.pixels, mask_on_canvas(scene.placed), _SCENE_REACH), request.canvas)
-    if background is None:
+    if request.task == "inpaint":
         ground = keep_unpainted(
             canvas_from_photo(product(), placed), ground, enlarged(_union(scene.masks), request.canvas)
         )
@@ -99,7 +101,7 @@ class _Scene:
     Attributes:
         placed: The product on it.
         passes: The canvas after each pass.
-        masks: What each pass repainted.
+        masks: What each layer repainted.
     """
 
     placed: PlacedProduct
@@ -123,10 +125,9 @@ def _paint_scene(
     """Paint what the product stands on and what is behind it, at the size the models know."""
     small = placed if request.scene == request.canvas else place_at(product, request.scene, placed.placement)
     canvas = canvas_from_photo(product, small) if background is None else lay_product(background, small, 1)
+    masks = tuple(paint_mask(layer.region, small, split) for layer in request.layers)
     passes: list[Pixels] = []
-    masks: list[PaintMask] = []
-    for number, layer in enumerate(request.layers, start=1):
-        mask = paint_mask(layer.region, small, split)
+    for number, (mask, layer, regions) in enumerate(_passes(request, masks), start=1):
         painted = yield from _painted(
             Inpaint(
                 canvas=canvas,
@@ -135,12 +136,34 @@ def _paint_scene(
                 negative_prompt=layer.negative_prompt,
                 sampling=request.pass_sampling,
                 noise_seed=noise_seed(seed, number),
+                regions=regions,
             )
         )
         canvas = keep_unpainted(canvas, painted, mask)
         passes.append(canvas)
-        masks.append(mask)
-    return _Scene(placed=small, passes=tuple(passes), masks=tuple(masks))
+    return _Scene(placed=small, passes=tuple(passes), masks=masks)
+
+
+def _passes(
+    request: AdvertRequest, masks: tuple[PaintMask, ...]
+) -> list[tuple[PaintMask, Layer, tuple[WordedRegion, ...]]]:
+    """What each pass repaints, and with what: a layer each, or all layers in one."""
+    if not request.joint:
+        return [(mask, layer, ()) for mask, layer in zip(masks, request.layers, strict=True)]
+    first, *others = zip(masks, request.layers, strict=True)
+    regions = tuple(WordedRegion(mask=mask, prompt=layer.prompt) for mask, layer in others)
+    return [(_union(masks), first[1], regions)]
+
+
+def _shows_background(request: AdvertRequest) -> bool:
+    """Whether anything of a generated background is ever seen, by a pass or in the picture.
+
+    Layers that are painted one after the other see what is behind those still to come. One pass over all but the
+    product sees the product alone.
+    """
+    regions = {layer.region for layer in request.layers}
+    covered = "around" in regions or {"lower", "upper"} <= regions
+    return request.task == "advert" and not (request.joint and covered)
 
 
 def _receipt(

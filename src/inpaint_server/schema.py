@@ -97,6 +97,18 @@ class InvocationRequest(_Wire):
     steps: int | None = Field(default=None, ge=1, le=250, description="Scheduler steps of every pass.")
     guidance_scale: float | None = Field(default=None, ge=0.0, le=50.0, description="Classifier-free guidance.")
     scheduler: Scheduler | None = Field(default=None, description="The solver.")
+    guidance_interval: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = Field(
+        default=None, description="Part of the steps that is guided, [start, end] in fractions of them."
+    )
+    reuse_features: int | None = Field(
+        default=None,
+        ge=1,
+        le=8,
+        description="Every how many steps the model's inner layers are computed anew; 1 = in each.",
+    )
+    joint: bool | None = Field(
+        default=None, description="Paint all layers in one pass, each with its words, instead of one after the other."
+    )
     feather: int | None = Field(default=None, ge=0, le=64, description="Soft edge around the product, canvas pixels.")
     shadow: Fraction = Field(default=0.4, description="How dark the ground is where the product touches it; 0: none.")
     candidates: int = Field(
@@ -121,6 +133,19 @@ class InvocationRequest(_Wire):
         if box and (box[0] >= box[2] or box[1] >= box[3]):
             raise ValueError("a box is [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
         return box
+
+    @field_validator("guidance_interval")
+    @classmethod
+    def _starts_before_it_ends(cls, interval: list[float] | None) -> list[float] | None:
+        if interval and interval[0] >= interval[1]:
+            raise ValueError("an interval is [start, end] with start < end")
+        return interval
+
+    @model_validator(mode="after")
+    def _one_pass_has_one_negative_prompt(self) -> InvocationRequest:
+        if self.joint and len({layer.negative_prompt for layer in self.layers or ()}) > 1:
+            raise InvalidRequest("Give all layers of a joint pass the same `negative_prompt`.", field="layers")
+        return self
 
     @model_validator(mode="after")
     def _canvas_is_said_once(self) -> InvocationRequest:

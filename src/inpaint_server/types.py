@@ -123,11 +123,18 @@ class Sampling:
         steps: Number of scheduler steps, >= 1.
         guidance_scale: Classifier-free guidance; 1 or less evaluates the conditional model alone.
         scheduler: The solver.
+        guidance_interval: Part of the steps that is guided, as fractions [start, end) of them; in the others the
+            conditional model is evaluated alone.
+        reuse_features: Every how many steps the model's deep features are computed anew; 1 = in each.
+        few_step_weights: Whether the bundle's weights for few steps are used.
     """
 
     steps: int
     guidance_scale: float
     scheduler: Scheduler
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    reuse_features: int = 1
+    few_step_weights: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -216,8 +223,26 @@ class Generate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WordedRegion:
+    """A part of what a pass repaints that has words of its own."""
+
+    mask: PaintMask
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Inpaint:
-    """Ask for the canvas with its masked part repainted; unmasked pixels may come back changed."""
+    """Ask for the canvas with its masked part repainted; unmasked pixels may come back changed.
+
+    Attributes:
+        canvas: H x W x 3.
+        mask: What is repainted, H x W.
+        prompt: What is painted there, the regions excepted.
+        negative_prompt: For all of it.
+        sampling: How.
+        noise_seed: What its noise is drawn from.
+        regions: Parts of the mask with words of their own; where two overlap, the later one counts.
+    """
 
     canvas: Pixels
     mask: PaintMask
@@ -225,6 +250,7 @@ class Inpaint:
     negative_prompt: str
     sampling: Sampling
     noise_seed: int
+    regions: tuple[WordedRegion, ...] = ()
 
 
 Pass = Generate | Inpaint
@@ -256,6 +282,7 @@ class AdvertRequest:
         feather: Width of the soft edge around the product, pixels of the canvas.
         shadow: How dark the ground is where the product touches it, 0 (no shadow) to 1.
         candidates: Pictures drawn for each one answered; the best is kept.
+        joint: Whether all layers are painted in one pass, each with its own words, instead of one after the other.
         output_format: How pictures are encoded.
         return_layers: Whether the steps in between are answered too.
         warnings: Sentences about what was adjusted on the way in.
@@ -280,6 +307,7 @@ class AdvertRequest:
     candidates: int
     output_format: OutputFormat
     return_layers: bool
+    joint: bool = False
     warnings: tuple[str, ...] = ()
 
 
@@ -396,7 +424,9 @@ class BundleDefaults:
     Attributes:
         size: The canvas its models were trained for.
         guidance_scale: The guidance its models look best at.
+        few_step_weights: Whether it carries weights for few steps.
     """
 
     size: Size
     guidance_scale: float = field(default=7.5)
+    few_step_weights: bool = False

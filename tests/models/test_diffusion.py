@@ -23,6 +23,7 @@ from inpaint_server.types import (
     Sampling,
     Scheduler,
     Size,
+    WordedRegion,
     frozen_array,
 )
 
@@ -56,11 +57,20 @@ def inpaint(seed: int = 2, how: Sampling | None = None) -> Inpaint:
     )
 
 
+def inpaint_jointly(seed: int = 2, how: Sampling | None = None, above: str = "sky") -> Inpaint:
+    """Sand, and in the upper half of the canvas something else, in one pass."""
+    ask = inpaint(seed, how)
+    upper = np.array(ask.mask)
+    upper[SIZE.height // 2 :] = 0
+    return replace(ask, regions=(WordedRegion(mask=PaintMask(frozen_array(upper)), prompt=above),))
+
+
 def paint(painter: Painter, *asks: Pass) -> list[Pixels]:
-    """Paint passes side by side, each leaving the batch when it is done."""
+    """Paint passes side by side, those that can in one evaluation, each leaving when it is done."""
     under_way = painter.begin(asks)
     while left := [one for one in under_way if not one.done]:
-        painter.advance(left)
+        first = min(left, key=lambda one: one.step)
+        painter.advance([one for one in left if one.batch_key == first.batch_key])
     return painter.finish(under_way)
 
 
@@ -110,10 +120,15 @@ def test_both_models_paint_what_diffusers_pipelines_paint(
     assert difference(paint(painter, ask)[0], wanted) <= 1
 
 
-@pytest.mark.parametrize("make", [generate, inpaint])
+@pytest.mark.parametrize("make", [generate, inpaint, inpaint_jointly])
 def test_batched_is_alone(painter: Painter, make: Any):
     """Different steps, guidance and solvers in one batch; within 1/255, since kernels round by batch size."""
-    hows = [sampling(), sampling("euler", 1.0, 6), sampling("dpmpp_2m_karras", 7.0, 2), sampling("euler_ancestral")]
+    hows = [
+        *(sampling(), sampling("euler", 1.0, 6), sampling("dpmpp_2m_karras", 7.0, 2), sampling("euler_ancestral")),
+        replace(sampling("euler", steps=5), guidance_interval=(0.3, 0.8)),
+        replace(sampling("ddim"), reuse_features=2),
+        replace(sampling("dpmpp_2m_karras", steps=5), guidance_interval=(0.0, 0.5), reuse_features=3),
+    ]
     asks = [make(seed, how) for seed, how in enumerate(hows)]
     together = paint(painter, *asks)
     for ask, picture in zip(asks, together, strict=True):
@@ -170,5 +185,57 @@ def test_the_prompt_and_the_negative_prompt_matter(painter: Painter):
 
 
 def test_without_guidance_the_negative_prompt_costs_nothing(painter: Painter):
-    assert [one.rows for one in painter.begin([generate(how=sampling(guidance_scale=1.0))])] == [1]
-    assert [one.rows for one in painter.begin([generate(how=sampling(guidance_scale=1.5))])] == [2]
+    assert [len(one.words) for one in painter.begin([generate(how=sampling(guidance_scale=1.0))])] == [1]
+    assert [len(one.words) for one in painter.begin([generate(how=sampling(guidance_scale=1.5))])] == [2]
+
+
+def rows_of_each_step(painter: Painter, ask: Pass) -> list[int]:
+    (one,) = painter.begin([ask])
+    rows: list[int] = []
+    while not one.done:
+        rows.append(len(one.words))
+        painter.advance([one])
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("interval", "rows"),
+    [((0.0, 1.0), [2] * 4), ((0.0, 0.5), [2, 2, 1, 1]), ((0.25, 0.75), [1, 2, 2, 1]), ((0.9, 1.0), [1] * 4)],
+)
+def test_guidance_costs_a_row_in_its_interval_only(painter: Painter, interval: tuple[float, float], rows: list[int]):
+    assert rows_of_each_step(painter, generate(how=replace(sampling(), guidance_interval=interval))) == rows
+
+
+def test_a_joint_step_takes_a_row_for_each_prompt_and_one_for_guidance(painter: Painter):
+    half = replace(sampling(), guidance_interval=(0.0, 0.5))
+    assert rows_of_each_step(painter, inpaint_jointly(how=half)) == [3, 3, 2, 2]
+
+
+def test_regions_with_the_same_words_are_one_pass_with_these_words(painter: Painter):
+    """Within 1/255: the same rows are added up in another order."""
+    assert difference(*paint(painter, inpaint(), inpaint_jointly(above="sand"))) <= 1
+
+
+def test_the_words_of_a_region_change_that_region_most(painter: Painter):
+    sand, snow = (picture.astype(int) for picture in paint(painter, inpaint(), inpaint_jointly(above="white snow")))
+    apart = np.abs(sand - snow).mean(axis=2)[:, 10:]
+    assert apart[30 : SIZE.height // 2].mean() > 2 * apart[SIZE.height // 2 + 8 :].mean()
+
+
+def test_features_are_computed_anew_every_so_many_steps_and_when_guidance_begins(painter: Painter):
+    how = replace(sampling(steps=7), reuse_features=3, guidance_interval=(0.2, 1.0))
+    (one,) = painter.begin([generate(how=how)])
+    reused: list[bool] = []
+    while not one.done:
+        reused.append(one.reuses)
+        painter.advance([one])
+    assert reused == [False, True, False, False, True, True, False]
+
+
+def test_features_used_again_give_nearly_the_same_picture(painter: Painter):
+    how = sampling("ddim", steps=12)
+    plain, again, other = paint(
+        painter, generate(how=how), generate(how=replace(how, reuse_features=2)), generate(seed=2, how=how)
+    )
+    near, far = (np.abs(plain.astype(int) - picture).mean() for picture in (again, other))
+    assert 0 < near < far / 3

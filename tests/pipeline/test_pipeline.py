@@ -106,6 +106,31 @@ def test_an_advert_asks_for_its_background_then_lower_then_upper():
     assert np.array_equal(upper.canvas, advert.layers.passes[0]), "the upper pass paints on the lower pass's result"
 
 
+def test_joint_layers_are_one_pass_each_with_its_own_words():
+    one_by_one, _ = tell(request())
+    passes, advert = tell(request(joint=True))
+    assert [type(ask) for ask in passes] == [Inpaint], "of a background nothing would be seen"
+    joint, lower, upper = passes[0], *one_by_one[1:]
+    assert isinstance(joint, Inpaint)
+    assert isinstance(lower, Inpaint)
+    assert isinstance(upper, Inpaint)
+    assert (joint.prompt, joint.negative_prompt, joint.noise_seed) == ("sand", "rocks", noise_seed(7, 1))
+    assert [region.prompt for region in joint.regions] == ["sea"]
+    assert np.array_equal(joint.regions[0].mask, upper.mask)
+    assert np.array_equal(joint.mask, np.maximum(lower.mask, upper.mask))
+    assert advert.layers is not None
+    assert advert.layers.background is None
+    assert len(advert.layers.passes) == 1
+
+
+def test_joint_layers_that_leave_some_of_the_background_get_one():
+    middle = Layer(region=(0.5, 0.8), prompt="sand", negative_prompt="")
+    passes, advert = tell(request(layers=(middle,), joint=True))
+    assert [type(ask) for ask in passes] == [Generate, Inpaint]
+    assert advert.layers is not None
+    assert advert.layers.background is not None
+
+
 def test_every_pass_has_noise_of_its_own_and_the_background_the_pictures_seed():
     passes, _ = tell(request())
     seeds = [ask.noise_seed for ask in passes]

@@ -1,7 +1,7 @@
 """A bundle: one folder with every weight, its manifest, and how to tell whether it is whole.
 
 Layout: `bundle.json` beside `sam/`, `stable-diffusion/` and `stable-diffusion-inpainting/`, the latter two as
-diffusers saves them. Only safetensors are loaded.
+diffusers saves them; each of these may hold a second UNet, trained for few steps. Only safetensors are loaded.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ MANIFEST: Final = "bundle.json"
 TEXT_TO_IMAGE: Final = "stable-diffusion"
 INPAINTING: Final = "stable-diffusion-inpainting"
 SEGMENTER: Final = "sam"
+FEW_STEP_UNET: Final = "unet-few-step"
 DEMO: Final = Path(__file__).parent.parent / "demo" / "bundle"
 IMAGE_MODELS: Final = Path("/opt/models")
 
@@ -91,7 +92,17 @@ class Bundle:
     def defaults(self) -> BundleDefaults:
         """What this bundle decides where a request is silent."""
         side = self.manifest.native_size
-        return BundleDefaults(size=Size(height=side, width=side), guidance_scale=self.manifest.guidance_scale)
+        return BundleDefaults(
+            size=Size(height=side, width=side),
+            guidance_scale=self.manifest.guidance_scale,
+            few_step_weights=self.has_few_step_weights,
+        )
+
+    @property
+    def has_few_step_weights(self) -> bool:
+        """Whether both checkpoints have a UNet trained for few steps."""
+        files = (f"{folder}/{FEW_STEP_UNET}/{_WEIGHTS}" for folder in (TEXT_TO_IMAGE, INPAINTING))
+        return all(file in self.manifest.files for file in files)
 
     def shares(self, component: str) -> bool:
         """Whether both checkpoints publish the same files for a component (`vae`, `text_encoder`), by checksum."""

@@ -15,13 +15,23 @@ LATENT_CHANNELS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Checkpoint:
-    """Two checkpoints may hold the same VAE and text encoder."""
+    """Two checkpoints may hold the same VAE and text encoder.
+
+    Attributes:
+        unet: The model that is evaluated in every step.
+        vae: Pictures to latents and back.
+        text_encoder: Words to embeddings.
+        tokenizer: Of the text encoder.
+        noise_schedule: What the solvers are made from: betas, prediction type.
+        few_step: The same with a UNet trained for few steps, where the bundle has one.
+    """
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL | AutoencoderTiny
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     noise_schedule: dict[str, Any]
+    few_step: Checkpoint | None = None
 
     @property
     def latent_scale(self) -> int:

@@ -23,9 +23,12 @@ class Denoising:
         scheduler: Its own solver.
         latents: 1 x 4 x h x w, what is being denoised.
         context: 1 x 5 x h x w for inpainting (mask, then the masked picture's latents), else None.
-        conditioning: 1 or 2 x tokens x channels; with guidance the negative prompt's embedding comes first.
+        conditioning: Rows x tokens x channels: with guidance the negative prompt's embedding, then the prompt's, then
+            those of the regions with words of their own.
+        shares: P x 1 x h x w, how much each of P prompts counts in each cell; they add up to 1. None: one prompt.
         generator: The pass's own noise, on the CPU.
         step: Steps done.
+        deep: Rows x C x h x w, the deep features of the last full evaluation, where they are used again.
     """
 
     checkpoint: Checkpoint
@@ -34,8 +37,10 @@ class Denoising:
     latents: Tensor
     context: Tensor | None
     conditioning: Tensor
+    shares: Tensor | None
     generator: torch.Generator
     step: int = 0
+    deep: Tensor | None = None
 
     @property
     def steps(self) -> int:
@@ -48,9 +53,9 @@ class Denoising:
         return self.step >= self.steps
 
     @property
-    def batch_key(self) -> tuple[int, torch.Size]:
+    def batch_key(self) -> tuple[int, torch.Size, bool]:
         """Passes with equal keys can share a model evaluation."""
-        return id(self.checkpoint), self.latents.shape
+        return id(self.checkpoint), self.latents.shape, self.reuses
 
     @property
     def timestep(self) -> Tensor:
@@ -58,9 +63,27 @@ class Denoising:
         return self.scheduler.timesteps[self.step]
 
     @property
-    def rows(self) -> int:
-        """Rows of a model evaluation that the current step takes."""
-        return len(self.conditioning)
+    def guided(self) -> bool:
+        """Whether the current step is guided (Kynkäänniemi et al., Guidance in a Limited Interval, 2024)."""
+        start, end = self.sampling.guidance_interval
+        return self.sampling.guidance_scale > 1 and start * self.steps <= self.step < end * self.steps
+
+    @property
+    def words(self) -> Tensor:
+        """What the current step is conditioned on, one row for each row of the model evaluation."""
+        prompts = 1 if self.shares is None else len(self.shares)
+        return self.conditioning if self.guided else self.conditioning[-prompts:]
+
+    @property
+    def reuses(self) -> bool:
+        """Whether the current step takes the deep features of an earlier one."""
+        due = self.step % self.sampling.reuse_features == 0
+        return not due and self.deep is not None and len(self.deep) >= len(self.words)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the deep features of the current step are used again."""
+        return self.sampling.reuse_features > 1
 
     @property
     def model_input(self) -> Tensor:
@@ -72,7 +95,7 @@ class Denoising:
         """One step of the solver.
 
         Args:
-            prediction: What the model said, one row for each of `rows`.
+            prediction: What the model said, one row for each row of `words`.
         """
         noise = {"generator": self.generator} if takes_generator(self.scheduler) else {}
         guided = self._guided(prediction)
@@ -80,8 +103,13 @@ class Denoising:
         self.step += 1
 
     def _guided(self, prediction: Tensor) -> Tensor:
-        """Classifier-free guidance (Ho and Salimans, 2022, eq. 6, in the form e_u + s (e_c - e_u))."""
-        if len(prediction) == 1:
-            return prediction
-        unconditional, conditional = prediction.chunk(2)
-        return unconditional + self.sampling.guidance_scale * (conditional - unconditional)
+        """Classifier-free guidance (Ho and Salimans, 2022, eq. 6, in the form e_u + s (e_c - e_u)).
+
+        With several prompts e_c is their regional blend: in each cell what its prompt says (after Bar-Tal et al.,
+        MultiDiffusion, 2023, eq. 5, with one window for all).
+        """
+        prompted = prediction[1:] if self.guided else prediction
+        conditional = prompted if self.shares is None else (self.shares * prompted).sum(dim=0, keepdim=True)
+        if not self.guided:
+            return conditional
+        return prediction[:1] + self.sampling.guidance_scale * (conditional - prediction[:1])

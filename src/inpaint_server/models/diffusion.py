@@ -18,6 +18,7 @@ from inpaint_server.cache import Cache
 from inpaint_server.models.checkpoint import Checkpoint
 from inpaint_server.models.denoising import Denoising
 from inpaint_server.models.device import Device, memory_errors_as_ours
+from inpaint_server.models.feature_reuse import evaluate_and_keep, evaluate_outermost
 from inpaint_server.models.memory import Gauge
 from inpaint_server.models.schedulers import make_scheduler
 from inpaint_server.types import Generate, Inpaint, Pass, Pixels, Size, frozen_array
@@ -63,18 +64,12 @@ class Diffusion:
         Raises:
             OutOfMemory: the batch does not fit.
         """
-        rows = [one.rows for one in batch]
-        checkpoint = batch[0].checkpoint
+        rows = [len(one.words) for one in batch]
         with memory_errors_as_ours():
-            inputs = torch.cat([one.model_input.expand(one.rows, -1, -1, -1) for one in batch])
-            timesteps = torch.cat([one.timestep.float().expand(one.rows) for one in batch])
-            words = torch.cat([one.conditioning for one in batch])
-            predictions = self._gauge.measured(
-                _evaluation(checkpoint),
-                inputs,
-                lambda seen: checkpoint.unet(seen, timesteps, encoder_hidden_states=words, return_dict=False)[0],
-            ).split(rows)
-        for one, prediction in zip(batch, predictions, strict=True):
+            predictions, deep = self._evaluate(batch)
+        for one, prediction, features in zip(batch, predictions.split(rows), deep.split(rows), strict=True):
+            if one.keeps and not one.reuses:
+                one.deep = features.clone()  # a view would keep the whole batch's
             one.advance(prediction)
 
     @torch.inference_mode()
@@ -96,10 +91,23 @@ class Diffusion:
     def room(self, one: Denoising) -> int:
         """How many passes like this one the free memory holds in one evaluation, by what was measured; at least 1."""
         rows = self._gauge.room(_evaluation(one.checkpoint), one.model_input[0].numel())
-        return max(1, rows // one.rows)
+        return max(1, rows // len(one.words))
+
+    def _evaluate(self, batch: Sequence[Denoising]) -> tuple[Tensor, Tensor]:
+        """Predictions and deep features of every row of the batch."""
+        unet = batch[0].checkpoint.unet
+        inputs = torch.cat([one.model_input.expand(len(one.words), -1, -1, -1) for one in batch])
+        timesteps = torch.cat([one.timestep.float().expand(len(one.words)) for one in batch])
+        words = torch.cat([one.words for one in batch])
+        if batch[0].reuses:
+            deep = torch.cat([one.deep[-len(one.words) :] for one in batch if one.deep is not None])
+            return evaluate_outermost(unet, inputs, timesteps, words, deep), deep
+        return self._gauge.measured(
+            _evaluation(batch[0].checkpoint), inputs, lambda seen: evaluate_and_keep(unet, seen, timesteps, words)
+        )
 
     def _begin(self, ask: Pass, context: Tensor | None) -> Denoising:
-        checkpoint = self._text_to_image if isinstance(ask, Generate) else self._inpainting
+        checkpoint = self._checkpoint(ask)
         size = ask.size if isinstance(ask, Generate) else Size(height=ask.canvas.shape[0], width=ask.canvas.shape[1])
         scheduler = make_scheduler(ask.sampling.scheduler, checkpoint.noise_schedule)
         scheduler.set_timesteps(ask.sampling.steps, device=self._device.torch_device)
@@ -111,8 +119,16 @@ class Diffusion:
             latents=checkpoint.noise(size.height, size.width, generator) * scheduler.init_noise_sigma,
             context=context,
             conditioning=self._conditioning(checkpoint, ask),
+            shares=None if isinstance(ask, Generate) else self._shares(checkpoint, ask),
             generator=generator,
         )
+
+    def _checkpoint(self, ask: Pass) -> Checkpoint:
+        usual = self._text_to_image if isinstance(ask, Generate) else self._inpainting
+        if not ask.sampling.few_step_weights:
+            return usual
+        assert usual.few_step is not None, "weights are only asked for where the bundle has them"
+        return usual.few_step
 
     def _contexts(self, asks: Sequence[Inpaint]) -> list[Tensor]:
         """For each the five extra channels of the inpainting model: mask at latent size, masked picture's latents."""
@@ -129,12 +145,28 @@ class Diffusion:
         return [made[index] for index in range(len(asks))]
 
     def _conditioning(self, checkpoint: Checkpoint, ask: Pass) -> Tensor:
-        """1 x tokens x channels, or 2 with the negative prompt first where guidance needs it."""
-        texts = [ask.negative_prompt, ask.prompt] if ask.sampling.guidance_scale > 1 else [ask.prompt]
+        """Rows x tokens x channels: the prompts, and before them the negative prompt where guidance needs it."""
+        regions = () if isinstance(ask, Generate) else ask.regions
+        guidance = [ask.negative_prompt] if ask.sampling.guidance_scale > 1 else []
+        texts = [*guidance, ask.prompt, *(region.prompt for region in regions)]
         key = id(checkpoint.text_encoder)
         return torch.cat(
             [self.prompts.get_or_make((key, text), lambda text=text: checkpoint.embed(text)) for text in texts]
         )
+
+    def _shares(self, checkpoint: Checkpoint, ask: Inpaint) -> Tensor | None:
+        """P x 1 x h x w: in each cell of the latents the share of the prompt, then of each region's; they add up to 1.
+
+        A cell that an outline crosses is shared in proportion to its pixels.
+        """
+        if not ask.regions:
+            return None
+        masks = torch.stack([torch.from_numpy((region.mask > 127).astype(np.float32)) for region in ask.regions])
+        shares = [torch.ones_like(masks[0])]
+        for mask in masks:
+            shares = [*(share * (1 - mask) for share in shares), mask]
+        cells = functional.avg_pool2d(torch.stack(shares)[:, None], checkpoint.latent_scale)
+        return cells.to(self._device.torch_device, self._device.dtype)
 
 
 def _evaluation(checkpoint: Checkpoint) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import psutil
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from inpaint_server.models.cost import counted
 from inpaint_server.models.device import Device
+
+R = TypeVar("R")
 
 _SHARE: Final = 0.8
 """Of the free memory; the rest is left to gaps between allocations and to whoever else allocates meanwhile."""
@@ -46,7 +48,7 @@ class Gauge:
             return 1
         return rows_that_fit(self._free_bytes(), self._bytes_a_number[kind] * numbers_a_row)
 
-    def measured(self, kind: str, rows: Tensor, call: Callable[[Tensor], Tensor]) -> Tensor:
+    def measured(self, kind: str, rows: Tensor, call: Callable[[Tensor], R]) -> R:
         """Call a model with all the rows, and remember what it took."""
         if self._device.type == "cuda":
             before = torch.cuda.memory_allocated(self._device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from inpaint_server.cache import CacheStats
 from inpaint_server.errors import BundleError
-from inpaint_server.models.bundle import INPAINTING, SEGMENTER, TEXT_TO_IMAGE, Bundle
+from inpaint_server.models.bundle import FEW_STEP_UNET, INPAINTING, SEGMENTER, TEXT_TO_IMAGE, Bundle
 from inpaint_server.models.checkpoint import Checkpoint
 from inpaint_server.models.denoising import Denoising
 from inpaint_server.models.device import Device, enable_attention
@@ -51,7 +52,9 @@ class Painter:
             self._segmenter = Segmenter(bundle.folder / SEGMENTER, device, gauge, photo_cache_bytes)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise BundleError(f"The bundle in {bundle.folder} does not load: {error}.") from error
-        attention = enable_attention([self.text_to_image.unet, self.inpainting.unet], device)
+        loaded = (self.text_to_image, self.inpainting)
+        unets = [one.unet for both in loaded for one in (both, both.few_step) if one is not None]
+        attention = enable_attention(unets, device)
         self._diffusion = Diffusion(self.text_to_image, self.inpainting, device, gauge, prompt_cache_bytes)
         self.card = ModelCard(bundle=bundle.label, device=device.name, dtype=device.dtype_name, attention=attention)
 
@@ -92,7 +95,7 @@ def _load_checkpoint(bundle: Bundle, name: str, device: Device, beside: Checkpoi
     folder = bundle.folder / name
     shared_vae = beside is not None and bundle.shares("vae")
     shared_text = beside is not None and bundle.shares("text_encoder")
-    return Checkpoint(
+    usual = Checkpoint(
         unet=_load(UNet2DConditionModel, folder / "unet", device),
         vae=beside.vae if beside and shared_vae else _load(vae_class(folder / "vae"), folder / "vae", device),
         text_encoder=(
@@ -101,6 +104,10 @@ def _load_checkpoint(bundle: Bundle, name: str, device: Device, beside: Checkpoi
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
         noise_schedule=json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
     )
+    if not bundle.has_few_step_weights:
+        return usual
+    few_step = replace(usual, unet=_load(UNet2DConditionModel, folder / FEW_STEP_UNET, device))
+    return replace(usual, few_step=few_step)
 
 
 def _load(kind: Any, folder: Path, device: Device) -> Any:

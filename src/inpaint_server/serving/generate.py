@@ -62,7 +62,8 @@ def save(answer: dict[str, Any], photo: Path, out: Path) -> list[Path]:
 def _stages(image: dict[str, Any]) -> Iterator[tuple[str, UInt8Array]]:
     layers = image["layers"]
     yield "mask", _picture(layers["mask"])
-    yield "background", _picture(layers["background"])
+    if layers["background"] is not None:
+        yield "background", _picture(layers["background"])
     for number, canvas in enumerate(layers["passes"], start=1):
         yield f"pass {number}", _picture(canvas)
     yield f"advert, seed {image['seed']}", _picture(image["image"])

@@ -1,0 +1,197 @@
+"""What each way of asking for fewer evaluations saves, and what it does to the picture: same weights, photos and seeds.
+
+    python benchmarks/sampling.py [--bundle demo] [--seeds 2] [--sheet out/sampling.png] [--way NAME=FIELDS ...]
+
+Prints a Markdown table. An evaluation is one row of a UNet call: a step with guidance takes two, a joint one three.
+The ways take turns at every picture, so their ratios hold on a busy machine. What a picture shows is named by the small
+judges that the demo bundle is tested with; the share of right names is a rough measure, and of the demo bundle alone.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+
+from inpaint_server import settings
+from inpaint_server.engine.engine import Engine
+from inpaint_server.imaging.codec import decode_photo
+from inpaint_server.imaging.layers import mask_on_canvas
+from inpaint_server.imaging.sheet import contact_sheet
+from inpaint_server.models import bundle as bundles
+from inpaint_server.models.device import choose
+from inpaint_server.models.painter import Painter
+from inpaint_server.schema import validate
+from inpaint_server.serving.resolve import resolve
+from inpaint_server.types import Advert, BundleDefaults, Pixels
+from training.judge import BACKDROP_PROMPTS, SURFACE_PROMPTS, Judge, lower_part
+
+PHOTOS: Final = bundles.DEMO.parent / "photos"
+JUDGES: Final = Path(__file__).parents[1] / "tests" / "training" / "judges"
+SUBJECTS: Final = (
+    ("coffee", "brick wall", "wood"),
+    ("bottle", "park", "grass"),
+    ("shoe", "beach", "sand"),
+    ("mug", "living room", "marble"),
+    ("speaker", "forest", "stone"),
+    ("box", "mountains", "snow"),
+)
+WAYS: Final[dict[str, dict[str, Any]]] = {
+    "seed": {"profile": "seed"},
+    "quality": {},
+    "guided in [0, 0.5]": {"guidance_interval": [0.0, 0.5]},
+    "guided in [0.2, 0.8]": {"guidance_interval": [0.2, 0.8]},
+    "reuse_features 2": {"reuse_features": 2},
+    "reuse_features 3": {"reuse_features": 3},
+    "joint": {"joint": True},
+    "joint, guided in [0, 0.5]": {"joint": True, "guidance_interval": [0.0, 0.5]},
+    "fast": {"profile": "fast"},
+}
+
+
+class Counter:
+    """Counts the rows of every UNet evaluation, whole or of the outermost layers alone."""
+
+    def __init__(self, painter: Painter) -> None:
+        self.rows = self.whole = 0
+        for checkpoint in (painter.text_to_image, painter.inpainting):
+            for unet in {one.unet for one in (checkpoint, checkpoint.few_step) if one is not None}:
+                unet.conv_in.register_forward_pre_hook(lambda _, inputs: self._count(len(inputs[0])))
+                unet.mid_block.register_forward_pre_hook(lambda _, inputs: self._count_whole(len(inputs[0])))
+
+    def _count(self, rows: int) -> None:
+        self.rows += rows
+
+    def _count_whole(self, rows: int) -> None:
+        self.whole += rows
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What one way made of every subject."""
+
+    seconds: list[float] = field(default_factory=list[float])
+    rows: int = 0
+    whole: int = 0
+    adverts: list[Advert] = field(default_factory=list[Advert])
+
+
+def main(
+    *,
+    bundle: Annotated[str, typer.Option(help="`demo` or a folder.")] = "demo",
+    sheet: Annotated[Path | None, typer.Option(help="Save every picture, a row for each subject.")] = None,
+    seeds: Annotated[int, typer.Option(help="Pictures of each subject.")] = 1,
+    way: Annotated[list[str] | None, typer.Option(help="NAME=FIELDS as JSON, instead of the usual ones.")] = None,
+) -> None:
+    """Paint every subject in every way."""
+    settings.let_waiting_threads_sleep()
+    opened = bundles.open_bundle(bundles.find(bundle, Path()))
+    painter = Painter(opened, choose("auto", "auto"), prompt_cache_bytes=10_000_000)
+    ways = {name: json.loads(said) for name, _, said in (one.partition("=") for one in way)} if way else WAYS
+    results = paint_all(painter, opened.defaults, ways, seeds)
+    print_table(results, painter, opened.defaults)
+    if sheet is not None:
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        tiles = [
+            (name, result.adverts[index].picture) for index in range(len(SUBJECTS)) for name, result in results.items()
+        ]
+        Image.fromarray(contact_sheet(tiles, tile_height=256, columns=len(results))).save(sheet)
+
+
+def paint_all(
+    painter: Painter, defaults: BundleDefaults, ways: dict[str, dict[str, Any]], seeds: int
+) -> dict[str, Result]:
+    """Every subject from every seed, the ways taking turns; the first round, which warms up, is not timed."""
+    counter = Counter(painter)
+    engine = Engine(painter, queue=1, max_batch=1, mask_cache_bytes=100_000_000)
+    results = {name: Result() for name in ways}
+    for seed in range(seeds):
+        for subject in SUBJECTS:
+            for name, fields in ways.items():
+                asked = request(subject, seed, fields, defaults)
+                counter.rows = counter.whole = 0
+                begun = time.perf_counter()
+                answer = engine.submit(asked, deadline_s=float("inf")).answer.result()
+                result = results[name]
+                result.seconds.append(time.perf_counter() - begun - answer.timings.segment / 1000)
+                result.rows, result.whole = counter.rows, counter.whole
+                result.adverts.append(answer.adverts[0])
+    engine.drain()
+    return results
+
+
+def request(subject: tuple[str, str, str], seed: int, fields: dict[str, Any], defaults: BundleDefaults) -> Any:
+    """One advert of a demo photo."""
+    photo, backdrop, surface = subject
+    pixels, _ = decode_photo((PHOTOS / f"{photo}.jpg").read_bytes(), max_pixels=64_000_000)
+    words = {
+        "background_prompt": BACKDROP_PROMPTS[backdrop],
+        "foreground_prompt": SURFACE_PROMPTS[surface],
+    }
+    wire = validate({"image": "given", "seed": seed, **words, **fields})
+    return resolve(wire, pixels, None, defaults, draw_seed=lambda: seed)
+
+
+def print_table(results: dict[str, Result], painter: Painter, defaults: BundleDefaults) -> None:
+    """One line for each way; time and difference are held against the way called `quality`."""
+    usual = results.get("quality") or next(iter(results.values()))
+    count = len(usual.adverts)
+    print(f"{painter.card.device}, {torch.get_num_threads()} threads, bundle {painter.card.bundle}, ", end="")
+    print(f"{defaults.size.width} x {defaults.size.height}, {count} pictures each\n")
+    print("| way | evaluations | of them whole | time, quality = 1 | difference | right names | seam | growth |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name, result in results.items():
+        ratio = statistics.median(mine / theirs for mine, theirs in zip(result.seconds, usual.seconds, strict=True))
+        apart = [difference(mine, theirs) for mine, theirs in zip(result.adverts, usual.adverts, strict=True)]
+        receipts = [one.receipt for one in result.adverts if one.receipt is not None]
+        print(
+            f"| {name} | {result.rows} | {result.whole} | {ratio:.2f} | {np.mean(apart):.1f} "
+            f"| {right_names(result.adverts):.0%} | {np.mean([one.seam for one in receipts]):.2f} "
+            f"| {np.mean([one.expansion for one in receipts]):.3f} |"
+        )
+
+
+def difference(one: Advert, other: Advert) -> float:
+    """Mean difference of two pictures beside the product, grey levels."""
+    assert one.placed is not None
+    scene = mask_on_canvas(one.placed) == 0
+    return float(np.abs(one.picture.astype(int) - other.picture)[scene].mean())
+
+
+def right_names(adverts: Sequence[Advert]) -> float:
+    """Share of the judges' names, for what is behind and what is below, that are what was asked for."""
+    backdrops, surfaces = (Judge.load(JUDGES / f"{name}.safetensors") for name in ("backdrops", "surfaces"))
+    above, below = backdrops.name([_above(one) for one in adverts]), surfaces.name([_below(one) for one in adverts])
+    asked = [SUBJECTS[index % len(SUBJECTS)] for index in range(len(adverts))]
+    right = [
+        said == word
+        for names, position in ((above, 1), (below, 2))
+        for said, word in zip(names, (subject[position] for subject in asked), strict=True)
+    ]
+    return float(np.mean(right))
+
+
+def _above(advert: Advert) -> Pixels:
+    return Pixels(advert.picture[: max(_split_row(advert), advert.picture.shape[0] // 4)])
+
+
+def _below(advert: Advert) -> Pixels:
+    return Pixels(lower_part(advert.picture, _split_row(advert)))
+
+
+def _split_row(advert: Advert) -> int:
+    assert advert.split is not None
+    return round(advert.split * advert.picture.shape[0])
+
+
+if __name__ == "__main__":
+    typer.run(main)

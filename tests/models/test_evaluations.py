@@ -1,0 +1,49 @@
+"""How many model evaluations each profile pays for an advert, counted on the models themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inpaint_server.engine.engine import Engine
+from inpaint_server.models.painter import Painter
+from inpaint_server.schema import validate
+from inpaint_server.serving.resolve import resolve
+from inpaint_server.types import BundleDefaults, Pixels, ProductMask, Size, frozen_array
+
+NATIVE = BundleDefaults(size=Size(height=64, width=64))
+
+
+def evaluations(painter: Painter, **fields: Any) -> int:
+    """Rows of all UNet calls for one advert."""
+    rows: list[int] = []
+    unets = [painter.text_to_image.unet, painter.inpainting.unet]
+    hooks = [unet.conv_in.register_forward_pre_hook(lambda _, seen: rows.append(len(seen[0]))) for unet in unets]
+    mask = np.zeros((64, 64), np.uint8)
+    mask[20:50, 20:44] = 255
+    wire = validate({"image": "given", "background_prompt": "a beach", "foreground_prompt": "sand", **fields})
+    photo = Pixels(frozen_array(np.full((64, 64, 3), 128, np.uint8)))
+    request = resolve(wire, photo, ProductMask(frozen_array(mask)), NATIVE, draw_seed=lambda: 1)
+    engine = Engine(painter, queue=1, max_batch=1)
+    engine.submit(request, deadline_s=float("inf")).answer.result()
+    engine.drain()
+    for hook in hooks:
+        hook.remove()
+    return sum(rows)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        # 50 + 100 + 100 steps; the solver evaluates once more in each pass, to begin its history.
+        ({"profile": "seed"}, 2 * (51 + 101 + 101)),
+        ({}, 2 * 3 * 25),
+        ({"profile": "fast"}, 33),
+        ({"joint": True}, 3 * 25),
+        ({"steps": 4, "guidance_interval": [0.0, 0.5]}, 3 * (2 * 2 + 2)),
+    ],
+)
+def test_what_an_advert_costs(painter: Painter, fields: dict[str, Any], wanted: int):
+    assert evaluations(painter, **fields) == wanted

@@ -1,0 +1,59 @@
+"""Deep features used again: what is computed anew fits what was kept, on every layout of UNet the server may load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from inpaint_server.models.feature_reuse import evaluate_and_keep, evaluate_outermost
+from inpaint_server.models.painter import Painter
+
+
+def like_stable_diffusion() -> UNet2DConditionModel:
+    """Words in the outermost blocks and two layers a block, as in Stable Diffusion 1.5, and as small as can be."""
+    kind: Any = UNet2DConditionModel
+    return kind(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        layers_per_block=2,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=96,
+    ).eval()
+
+
+@pytest.fixture(params=["text to image", "inpainting", "like Stable Diffusion"])
+def unet(request: pytest.FixtureRequest, painter: Painter) -> UNet2DConditionModel:
+    models = {"text to image": painter.text_to_image.unet, "inpainting": painter.inpainting.unet}
+    return models[request.param] if request.param in models else like_stable_diffusion()
+
+
+def inputs(unet: UNet2DConditionModel, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    samples = torch.randn(3, unet.config["in_channels"], 8, 16, generator=rng)
+    return samples, torch.tensor([900.0, 500.0, 20.0]), torch.randn(3, 7, 96, generator=rng)
+
+
+@torch.inference_mode()
+def test_keeping_features_changes_no_bit_of_the_prediction(unet: UNet2DConditionModel):
+    samples, timesteps, words = inputs(unet)
+    plain: Tensor = unet(samples, timesteps, encoder_hidden_states=words, return_dict=False)[0]
+    prediction, _ = evaluate_and_keep(unet, samples, timesteps, words)
+    assert torch.equal(prediction, plain)
+
+
+@torch.inference_mode()
+def test_with_the_features_of_the_same_step_the_outermost_layers_give_the_whole_answer(unet: UNet2DConditionModel):
+    prediction, deep = evaluate_and_keep(unet, *inputs(unet))
+    assert torch.allclose(evaluate_outermost(unet, *inputs(unet), deep), prediction, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_the_outermost_layers_see_the_new_step(unet: UNet2DConditionModel):
+    _, deep = evaluate_and_keep(unet, *inputs(unet))
+    again, other = (evaluate_outermost(unet, *inputs(unet, seed), deep) for seed in (0, 1))
+    assert not torch.allclose(again, other, atol=1e-2)

@@ -1,0 +1,74 @@
+"""What a request says of its steps, and what is made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inpaint_server.errors import InvalidRequest
+from inpaint_server.schema import validate
+from inpaint_server.serving.resolve import resolve
+from inpaint_server.types import AdvertRequest, BundleDefaults, Pixels, Sampling, Size, frozen_array
+
+ADVERT = {"image": "aGVsbG8=", "background_prompt": "a beach", "foreground_prompt": "sand"}
+LAYERS = [{"region": "lower", "prompt": "sand"}, {"region": "upper", "prompt": "sea", "negative_prompt": "boats"}]
+
+
+def resolved(*, few_step_weights: bool = False, **fields: Any) -> AdvertRequest:
+    photo = Pixels(frozen_array(np.zeros((8, 8, 3), np.uint8)))
+    defaults = BundleDefaults(size=Size(height=256, width=256), guidance_scale=4.0, few_step_weights=few_step_weights)
+    return resolve(validate({**ADVERT, **fields}), photo, None, defaults, draw_seed=lambda: 1)
+
+
+def test_quality_is_a_multistep_solver_with_guidance_in_every_step():
+    asked = resolved()
+    usual = Sampling(steps=25, guidance_scale=4.0, scheduler="dpmpp_2m_karras")
+    assert (asked.background_sampling, asked.pass_sampling, asked.joint) == (usual, usual, False)
+    assert usual.guidance_interval == (0.0, 1.0)
+    assert usual.reuse_features == 1
+
+
+def test_every_saving_can_be_asked_for_by_its_name():
+    asked = resolved(guidance_interval=[0.0, 0.5], reuse_features=2, joint=True)
+    for sampling in (asked.background_sampling, asked.pass_sampling):
+        assert sampling.guidance_interval == (0.0, 0.5)
+        assert sampling.reuse_features == 2
+    assert asked.joint
+
+
+def test_fast_uses_weights_for_few_steps_where_the_bundle_has_them():
+    plain, few = resolved(profile="fast"), resolved(profile="fast", few_step_weights=True)
+    assert not plain.pass_sampling.few_step_weights
+    wanted = Sampling(steps=8, guidance_scale=1.0, scheduler="lcm", few_step_weights=True)
+    assert (few.background_sampling, few.pass_sampling) == (wanted, wanted)
+    assert not resolved(few_step_weights=True).pass_sampling.few_step_weights, "quality keeps the usual ones"
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        (
+            {"guidance_interval": [0.5, 0.5]},
+            "Change `guidance_interval`: an interval is [start, end] with start < end.",
+        ),
+        (
+            {"guidance_interval": [0.5, 2.0]},
+            "Change `guidance_interval[1]`: input should be less than or equal to 1.",
+        ),
+        ({"reuse_features": 0}, "Change `reuse_features`: input should be greater than or equal to 1."),
+        ({"joint": 1}, "Change `joint`: input should be a valid boolean."),
+        ({"joint": True, "layers": LAYERS}, "Give all layers of a joint pass the same `negative_prompt`."),
+    ],
+)
+def test_what_cannot_be_done_is_said(fields: dict[str, Any], sentence: str):
+    with pytest.raises(InvalidRequest) as refused:
+        resolved(**fields)
+    assert refused.value.message == sentence
+
+
+def test_a_profile_that_joins_layers_leaves_those_apart_that_must_be():
+    assert resolved(profile="fast").joint
+    assert not resolved(profile="fast", layers=LAYERS).joint
+    assert not resolved(profile="fast", joint=False).joint
