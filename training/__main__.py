@@ -96,7 +96,7 @@ def gallery(options: argparse.Namespace) -> None:
 
 def _workshop(options: argparse.Namespace) -> Workshop:
     making = Making.tiny() if options.tiny else Making.demo()
-    return Workshop(making=making, folder=options.work / making.version, workers=options.threads)
+    return Workshop(making=making, folder=options.work / making.version, workers=options.threads, start=options.start)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         "--work", type=Path, default=ROOT / "build" / "training", help="folder for pictures and checkpoints"
     )
     parser.add_argument("--bundle", type=Path, default=DEMO, help="the bundle's folder")
+    parser.add_argument("--start", type=Path, help="a finished bundle to go on from, instead of from nothing")
     parser.add_argument("--threads", type=int, default=2, help="threads that train, processes that draw")
     parser.add_argument("--tiny", action="store_true", help="a minute's worth of everything, to try the commands")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -11,7 +11,7 @@ from diffusers import AutoencoderTiny
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.loop import Chance, Plan, Training, seeded
+from training.loop import Chance, Plan, Training, half_precision, seeded
 from training.sizes import Sizes
 
 LATENT_JITTER = 0.05  # standard deviation of the noise the decoder must bear, as a UNet's latents are never exact
@@ -133,7 +133,7 @@ def train_autoencoder(
 
     def losses(step: int, chance: Chance) -> Mapping[str, Tensor]:
         wanted = to_tensor(draw_crops(pictures, chance.numpy, plan.batch, crop))
-        with torch.autocast("cpu", torch.bfloat16):
+        with half_precision():
             latents = model.encode(wanted, return_dict=False)[0]
             jitter = torch.randn(latents.shape, generator=chance.torch) * LATENT_JITTER
             made = model.decode(latents + jitter, return_dict=False)[0]

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from training.autoencoder import to_tensor
 from training.dataset import Composites, Words
+from training.loop import half_precision
 from training.regions import REGIONS, WITHOUT_PRODUCT, paint_mask
 from training.sizes import LATENT_FACTOR
 
@@ -98,7 +99,7 @@ def _encode_chunk(
 
 def _encode(autoencoder: AutoencoderTiny, pictures: Tensor) -> Tensor:
     """Scaled latents of pictures, a few at a time: large temporary tensors cost more than they save."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with half_precision():
         parts = (part.contiguous(memory_format=torch.channels_last) for part in pictures.split(4))
         latents = torch.cat([autoencoder.encode(part, return_dict=False)[0].float() for part in parts])
     return (latents * autoencoder.config["scaling_factor"]).half()

@@ -61,6 +61,11 @@ class Chance:
         return cls(numpy=np.random.default_rng([seed, step]), torch=generator)
 
 
+def half_precision() -> torch.autocast:
+    """Autocast to bfloat16 where the CPU has instructions for it; elsewhere emulation makes it many times slower."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
+
+
 @contextmanager
 def seeded(seed: int) -> Generator[None]:
     """Fixes the global generator that libraries draw initial weights from, and puts it back afterwards."""

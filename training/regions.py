@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-REGIONS: Mapping[str, float] = {"lower": 0.27, "upper": 0.25, "around": 0.14, "hole": 0.34}
+REGIONS: Mapping[str, float] = {"lower": 0.24, "upper": 0.2, "around": 0.11, "hole": 0.45}
 """Each region's share of the training; the whole canvas, which needs no context, is drawn apart from these."""
 
 WITHOUT_PRODUCT = frozenset({"hole"})

@@ -15,7 +15,7 @@ from torch import Tensor
 from inpaint_server.models.sam import PIXEL_MEAN, PIXEL_STD, SamConfig, build_sam
 from training.dataset import Composites
 from training.lens import develop, frame
-from training.loop import Chance, Plan, Training, seeded
+from training.loop import Chance, Plan, Training, half_precision, seeded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +192,7 @@ def train_segmenter(composites: Composites, model: Sam, plan: Plan, folder: Path
 
     def losses(_step: int, chance: Chance) -> Mapping[str, Tensor]:
         batch = draw_batch(composites, chance.numpy, model, plan.batch)
-        with torch.autocast("cpu", torch.bfloat16):
+        with half_precision():
             logits, quality = predict(model, batch.photos, batch.prompts)
         return mask_losses(logits.float(), quality.float(), batch)
 

@@ -4,13 +4,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from segment_anything.modeling import Sam
 from transformers import CLIPTextModel
 
-from inpaint_server.models.bundle import write_manifest
-from inpaint_server.models.sam import build_sam
+from inpaint_server.models.bundle import INPAINTING, SEGMENTER, write_manifest
+from inpaint_server.models.sam import SamConfig, build_sam
 from training.assemble import Models, save_bundle, untrained
 from training.autoencoder import train_autoencoder
 from training.dataset import Composites, render
@@ -32,11 +33,14 @@ class Workshop:
         making: What is made.
         folder: Outside version control; may be deleted when the bundle is finished.
         workers: Processes that draw.
+        start: A finished bundle of the same sizes to go on from; its autoencoder is kept, and the other models go
+            through their training at full size once more. None: everything is trained from nothing.
     """
 
     making: Making
     folder: Path
     workers: int = 2
+    start: Path | None = None
 
     def drawn(self, drawing: Drawing) -> Composites:
         """A set of composites, drawn where it is not yet."""
@@ -45,35 +49,34 @@ class Workshop:
     def autoencoder(self) -> AutoencoderTiny:
         """The trained autoencoder."""
         folder = self.folder / "autoencoder"
-        if not (folder / "model").exists():
+        finished = folder / "model" if self.start is None else self.start / INPAINTING / "vae"
+        if not finished.exists():
             making = self.making
             sets = [self.drawn(making.scenes[0]), self.drawn(making.photos)]
             pictures = np.concatenate([part for one in sets for part in (one.pixels, one.empty)])
             model = train_autoencoder(pictures, making.sizes, making.autoencoder, folder, crop=making.crop)
-            model.save_pretrained(str(folder / "model"))
+            model.save_pretrained(str(finished))
         return (
-            AutoencoderTiny.from_pretrained(str(folder / "model"), local_files_only=True).eval().requires_grad_(False)
+            AutoencoderTiny.from_pretrained(str(finished), local_files_only=True, dtype=torch.float32)
+            .eval()
+            .requires_grad_(False)
         )
 
     def painter(self) -> Painter:
         """The trained UNet with nine channels and text encoder."""
         making, folder = self.making, self.folder / "diffusion"
-        with seeded(making.diffusion.seed):
-            blank = untrained(making.sizes, folder / "tokenizer")
-        painter = Painter(unet=blank.unet, text_encoder=blank.text_encoder, tokenizer=blank.tokenizer)
         if not (folder / "unet").exists():
             autoencoder = self.autoencoder()
-            small = [self._encoded(making.scenes[0], autoencoder, halved=True)]
-            train_diffusion(painter, small, autoencoder, making.diffusion_half, folder / "half")
+            painter = (
+                self._half_trained_painter(autoencoder)
+                if self.start is None
+                else self._painter(self.start / INPAINTING)
+            )
             whole = [self._encoded(drawing, autoencoder) for drawing in making.scenes]
             train_diffusion(painter, whole, autoencoder, making.diffusion, folder)
             painter.text_encoder.save_pretrained(str(folder / "text_encoder"))
             painter.unet.save_pretrained(str(folder / "unet"))
-        return Painter(
-            unet=UNet2DConditionModel.from_pretrained(str(folder / "unet"), local_files_only=True),
-            text_encoder=CLIPTextModel.from_pretrained(str(folder / "text_encoder"), local_files_only=True),
-            tokenizer=write_tokenizer(folder / "tokenizer"),  # afresh: a used one remembers how it was used
-        )
+        return self._painter(folder)
 
     def sam(self) -> Sam:
         """The trained Segment Anything."""
@@ -81,13 +84,10 @@ class Workshop:
         config, finished = making.sizes.sam, folder / "model.safetensors"
         if not finished.exists():
             composites = Composites.joined([self.drawn(making.photos), self.drawn(making.scenes[0])])
-            half = fresh(replace(config, image_size=config.image_size // 2), making.segmenter_half.seed)
-            train_segmenter(composites, half, making.segmenter_half, folder / "half")
-            whole = train_segmenter(composites, enlarged(half, config), making.segmenter, folder)
+            begun = self._half_trained_sam(composites) if self.start is None else _sam(config, self.start / SEGMENTER)
+            whole = train_segmenter(composites, begun, making.segmenter, folder)
             save_file({name: value.contiguous() for name, value in whole.state_dict().items()}, finished)
-        model = build_sam(config)
-        model.load_state_dict(load_file(finished))
-        return model
+        return _sam(config, folder)
 
     def bundle(self, folder: Path) -> None:
         """Puts the finished models into a bundle's folder, manifest and all."""
@@ -111,7 +111,41 @@ class Workshop:
                 guidance_scale=making.guidance_scale,
             )
 
+    def _half_trained_painter(self, autoencoder: AutoencoderTiny) -> Painter:
+        """UNet and text encoder, trained on canvases of half the size."""
+        making, folder = self.making, self.folder / "diffusion"
+        with seeded(making.diffusion.seed):
+            blank = untrained(making.sizes, folder / "tokenizer")
+        painter = Painter(unet=blank.unet, text_encoder=blank.text_encoder, tokenizer=blank.tokenizer)
+        small = [self._encoded(making.scenes[0], autoencoder, halved=True)]
+        train_diffusion(painter, small, autoencoder, making.diffusion_half, folder / "half")
+        return painter
+
+    def _painter(self, folder: Path) -> Painter:
+        """UNet and text encoder of a finished stage or checkpoint, in single precision."""
+        load = {"local_files_only": True, "dtype": torch.float32}
+        return Painter(
+            unet=UNet2DConditionModel.from_pretrained(str(folder / "unet"), **load),
+            text_encoder=CLIPTextModel.from_pretrained(str(folder / "text_encoder"), **load),
+            # Afresh: a used one remembers how it was used.
+            tokenizer=write_tokenizer(self.folder / "diffusion" / "tokenizer"),
+        )
+
+    def _half_trained_sam(self, composites: Composites) -> Sam:
+        """Segment Anything, trained on photos of half the size."""
+        making, config = self.making, self.making.sizes.sam
+        half = fresh(replace(config, image_size=config.image_size // 2), making.segmenter_half.seed)
+        train_segmenter(composites, half, making.segmenter_half, self.folder / "segmenter" / "half")
+        return enlarged(half, config)
+
     def _encoded(self, drawing: Drawing, autoencoder: AutoencoderTiny, *, halved: bool = False) -> Latents:
         cache = self.folder / "latents" / f"{drawing.name}{'-half' if halved else ''}.safetensors"
         composites = self.drawn(drawing).halved() if halved else self.drawn(drawing)
         return Latents.encode(composites, autoencoder, seed=drawing.recipe.seed, cache=cache)
+
+
+def _sam(config: SamConfig, folder: Path) -> Sam:
+    """Segment Anything of a finished stage or bundle, in single precision."""
+    model = build_sam(config)
+    model.load_state_dict({name: value.float() for name, value in load_file(folder / "model.safetensors").items()})
+    return model
