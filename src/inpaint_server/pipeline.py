@@ -14,8 +14,10 @@ import numpy as np
 
 from inpaint_server.imaging.composite import bare_scene, enlarged, keep_unpainted, lay_product
 from inpaint_server.imaging.layers import mask_on_canvas, paint_mask, split_line
+from inpaint_server.imaging.light import lit_by
 from inpaint_server.imaging.placement import canvas_from_photo, moved_warning, place, place_at
 from inpaint_server.imaging.receipt import complaints, deepest_point, expansion, identity, seam
+from inpaint_server.imaging.reflection import cast_reflection
 from inpaint_server.imaging.shadow import cast_contact_shadow
 from inpaint_server.types import (
     Advert,
@@ -68,15 +70,17 @@ def _attempt(request: AdvertRequest, seed: int, product: Callable[[], Product]) 
     background = (yield from _painted(_background(request, seed))) if _shows_background(request) else None
     rng = np.random.default_rng(seed)
     placed = place(product(), request.canvas, request.placement, rng)
-    split = split_line(placed, rng)
+    split = split_line(placed, rng, background)
     scene = yield from _paint_scene(request, seed, background, product(), placed, split)
     ground = enlarged(bare_scene(scene.pixels, mask_on_canvas(scene.placed), _SCENE_REACH), request.canvas)
     if request.task == "inpaint":
         ground = keep_unpainted(
             canvas_from_photo(product(), placed), ground, enlarged(_union(scene.masks), request.canvas)
         )
-    shaded = cast_contact_shadow(ground, placed, request.shadow)
-    picture = lay_product(shaded, placed, request.feather)
+    ground = cast_reflection(ground, placed, request.reflection)
+    ground = cast_contact_shadow(ground, placed, request.shadow)
+    lit = lit_by(ground, placed, product().photo, request.light_match)
+    picture = lay_product(ground, lit, request.feather)
     receipt = yield from _receipt(request, picture, placed, scene)
     warning = moved_warning(request.placement, placed)
     return Advert(
@@ -137,6 +141,7 @@ def _paint_scene(
                 sampling=request.pass_sampling,
                 noise_seed=noise_seed(seed, number),
                 regions=regions,
+                strength=layer.strength,
             )
         )
         canvas = keep_unpainted(canvas, painted, mask)

@@ -12,6 +12,7 @@ from inpaint_server.types import OutputFormat, RegionName, Scheduler, Task
 
 AspectRatio = Literal["1:1", "4:5", "9:16", "16:9", "1.91:1"]
 Profile = Literal["quality", "fast", "seed"]
+Strength = Annotated[float, Field(gt=0.0, le=1.0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Side = Annotated[int, Field(ge=64, le=2048, multiple_of=8, description="Pixels, a multiple of 8.")]
 Prompt = Annotated[str, Field(max_length=2000)]
@@ -40,6 +41,7 @@ class WireLayer(_Wire):
     )
     prompt: Prompt
     negative_prompt: Prompt | None = Field(default=None, description="Default: the request's negative_prompt.")
+    strength: Strength = Field(default=1.0, description="How much of what was there may change; 1: nothing is kept.")
 
     @field_validator("region")
     @classmethod
@@ -110,7 +112,15 @@ class InvocationRequest(_Wire):
         default=None, description="Paint all layers in one pass, each with its words, instead of one after the other."
     )
     feather: int | None = Field(default=None, ge=0, le=64, description="Soft edge around the product, canvas pixels.")
+    background_strength: Strength | None = Field(
+        default=None,
+        description="How much of the generated background the default upper pass may change; default the profile's.",
+    )
     shadow: Fraction = Field(default=0.4, description="How dark the ground is where the product touches it; 0: none.")
+    reflection: Fraction = Field(default=0.0, description="How much of the product the ground mirrors; 0: nothing.")
+    light_match: Fraction = Field(
+        default=0.0, description="How much of the scene's light falls on the product; 0: its pixels stay as they are."
+    )
     candidates: int = Field(
         default=1,
         ge=1,
@@ -145,6 +155,9 @@ class InvocationRequest(_Wire):
     def _one_pass_has_one_negative_prompt(self) -> InvocationRequest:
         if self.joint and len({layer.negative_prompt for layer in self.layers or ()}) > 1:
             raise InvalidRequest("Give all layers of a joint pass the same `negative_prompt`.", field="layers")
+        kept = self.background_strength or min((layer.strength for layer in self.layers or ()), default=1)
+        if self.joint and kept < 1:
+            raise InvalidRequest("A joint pass starts from noise alone: leave the strength out.", field="joint")
         return self
 
     @model_validator(mode="after")

@@ -108,11 +108,19 @@ Region = RegionName | tuple[float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One inpainting pass: which region is repainted, and with what."""
+    """One inpainting pass.
+
+    Attributes:
+        region: What is repainted.
+        prompt: With what.
+        negative_prompt: And with what not.
+        strength: How much of what was there may change, (0, 1]; 1 starts from noise alone.
+    """
 
     region: Region
     prompt: str
     negative_prompt: str
+    strength: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,6 +250,7 @@ class Inpaint:
         sampling: How.
         noise_seed: What its noise is drawn from.
         regions: Parts of the mask with words of their own; where two overlap, the later one counts.
+        strength: How much of the canvas under the mask may change, (0, 1]; 1 starts from noise alone.
     """
 
     canvas: Pixels
@@ -251,6 +260,7 @@ class Inpaint:
     sampling: Sampling
     noise_seed: int
     regions: tuple[WordedRegion, ...] = ()
+    strength: float = 1.0
 
 
 Pass = Generate | Inpaint
@@ -281,6 +291,8 @@ class AdvertRequest:
         pass_sampling: For the inpainting passes.
         feather: Width of the soft edge around the product, pixels of the canvas.
         shadow: How dark the ground is where the product touches it, 0 (no shadow) to 1.
+        reflection: How much of the product is mirrored in the ground at its foot, 0 to 1.
+        light_match: How much of the scene's light falls on the product, 0 (its pixels stay as they are) to 1.
         candidates: Pictures drawn for each one answered; the best is kept.
         joint: Whether all layers are painted in one pass, each with its own words, instead of one after the other.
         output_format: How pictures are encoded.
@@ -304,6 +316,8 @@ class AdvertRequest:
     pass_sampling: Sampling
     feather: int
     shadow: float
+    reflection: float
+    light_match: float
     candidates: int
     output_format: OutputFormat
     return_layers: bool

@@ -56,6 +56,8 @@ def request(seeds: Sequence[int] = (1,), steps: int = 10, side: int = 64) -> Adv
         pass_sampling=sampling,
         feather=1,
         shadow=0.0,
+        reflection=0.0,
+        light_match=0.0,
         candidates=1,
         output_format="png",
         return_layers=False,

@@ -7,7 +7,7 @@ import pytest
 
 from inpaint_server.imaging.layers import mask_on_canvas, paint_mask, split_line
 from inpaint_server.imaging.placement import place
-from inpaint_server.types import PlacedProduct, Placement, Region, Size
+from inpaint_server.types import Pixels, PlacedProduct, Placement, Region, Size
 from tests.imaging.pictures import disc, rectangle
 
 CANVAS = Size(height=64, width=80)
@@ -73,3 +73,21 @@ def test_the_line_lies_between_the_centroid_and_a_third_of_the_height_above():
 def test_the_whole_mask_decides_not_a_speck():
     placed = place(disc(40), CANVAS, "centre", np.random.default_rng(0))
     assert 32 - 38 / 3 - 1 <= split_line(placed, np.random.default_rng(0)) * 64 <= 33
+
+
+@pytest.mark.parametrize(("row", "line"), [(30, 30), (34, 34), (39, 39)])
+def test_the_line_is_where_the_scenes_ground_begins(row: int, line: int):
+    scene = np.full((64, 80, 3), 200, np.uint8)
+    scene[row:] = 90
+    for seed in range(5):
+        split = split_line(_placed(), np.random.default_rng(seed), Pixels(scene))
+        assert split * 64 == line
+
+
+@pytest.mark.parametrize("row", [10, 50, None])
+def test_a_line_elsewhere_or_none_leaves_it_to_chance(row: int | None):
+    scene = np.full((64, 80, 3), 200, np.uint8)
+    scene[64 if row is None else row :] = 90
+    drawn = [split_line(_placed(), np.random.default_rng(seed), Pixels(scene)) for seed in range(20)]
+    assert drawn == [split_line(_placed(), np.random.default_rng(seed)) for seed in range(20)]
+    assert len(set(drawn)) == 20

@@ -239,3 +239,38 @@ def test_features_used_again_give_nearly_the_same_picture(painter: Painter):
     )
     near, far = (np.abs(plain.astype(int) - picture).mean() for picture in (again, other))
     assert 0 < near < far / 3
+
+
+def smooth(ask: Inpaint, strength: float) -> Inpaint:
+    """The same on a canvas that the autoencoder can keep."""
+    rows, columns = np.mgrid[: SIZE.height, : SIZE.width]
+    canvas = np.stack([rows * 2, columns * 2, np.full_like(rows, 90)], axis=2).astype(np.uint8)
+    return replace(ask, canvas=Pixels(frozen_array(canvas)), strength=strength)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_the_weaker_a_pass_the_fewer_steps_it_takes_and_the_more_of_the_canvas_it_keeps(
+    painter: Painter, scheduler: Scheduler
+):
+    changes: list[float] = []
+    for strength, steps in ((0.25, 2), (1.0, 8)):
+        ask = smooth(inpaint(how=sampling(scheduler, steps=8)), strength)
+        assert painter.begin([ask])[0].steps in (steps, steps + (scheduler == "pndm"))  # pndm takes a step twice
+        changes.append(float(np.abs(paint(painter, ask)[0].astype(int) - ask.canvas)[ask.mask > 0].mean()))
+    assert changes[0] < 0.7 * changes[1]
+
+
+def test_where_nothing_is_repainted_a_weaker_pass_leaves_the_latents_as_they_were(painter: Painter):
+    begun = painter.begin([smooth(inpaint(), 0.5)])[0]
+    while not begun.done:
+        painter.advance([begun])
+    assert begun.origin is not None
+    kept = (begun.origin.change == 0).expand_as(begun.latents)
+    assert 0 < kept.sum() < kept.numel()
+    assert torch.equal(begun.latents[kept], begun.origin.latents[kept])
+
+
+def test_a_weaker_pass_is_the_same_alone_and_beside_others(painter: Painter):
+    asks = [smooth(inpaint(seed), strength) for seed, strength in ((2, 0.6), (3, 1.0), (4, 0.3))]
+    for ask, beside in zip(asks, paint(painter, *asks), strict=True):
+        assert difference(paint(painter, ask)[0], beside) <= 1

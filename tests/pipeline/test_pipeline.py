@@ -65,6 +65,8 @@ def request(**changes: object) -> AdvertRequest:
         pass_sampling=PASSES,
         feather=3,
         shadow=0.0,
+        reflection=0.0,
+        light_match=0.0,
         candidates=1,
         output_format="png",
         return_layers=False,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inpaint_server.imaging.mask import THRESHOLD, repaint_all_but
-from inpaint_server.types import PaintMask, PlacedProduct, ProductMask, Region, UInt8Array, frozen_array
+from inpaint_server.types import PaintMask, Pixels, PlacedProduct, ProductMask, Region, UInt8Array, frozen_array
 
 LATENT_CELL: Final = 8
 """Pixels a cell of the latents stands for; masks meet with this overlap, since they are shrunk by it unblurred."""
@@ -16,16 +16,40 @@ LATENT_CELL: Final = 8
 _HIGHEST: Final = 1 / 3
 """The split line lies at most this fraction of the product's height above its centroid."""
 
+_STANDS_OUT: Final = 4.0
+"""A row's colour step over the median row's from which on it is a line in the scene."""
 
-def split_line(placed: PlacedProduct, rng: np.random.Generator) -> float:
+
+def split_line(placed: PlacedProduct, rng: np.random.Generator, scene: Pixels | None = None) -> float:
     """A line through the product, fraction of the canvas's height: what it stands on below, what is behind it above.
 
-    The centroid of the whole mask, moved up by a random part of up to a third of the product's height.
+    It lies between the centroid of the whole mask and a third of the product's height above it: where the scene's own
+    ground begins, if a line shows there, so that the new ground ends where the old one did; else at random.
+
+    Args:
+        placed: The product on its canvas.
+        rng: Draws the line; one number is drawn whether it is needed or not.
+        scene: The generated background in the canvas's shape, of any size.
     """
     rows = (placed.mask >= THRESHOLD).sum(axis=1, dtype=np.float64)
     centroid = placed.box.top + (np.arange(len(rows)) @ rows) / max(rows.sum(), 1.0)
-    lift = rng.uniform(0, _HIGHEST) * placed.box.size.height
-    return float(max(centroid - lift, 0.0) / placed.canvas.height)
+    height = placed.canvas.height
+    lowest, highest = centroid / height, (centroid - _HIGHEST * placed.box.size.height) / height
+    drawn = lowest - rng.uniform(0, 1) * (lowest - highest)
+    line = None if scene is None else _ground_line(scene, highest, lowest)
+    return float(max(drawn if line is None else line, 0.0))
+
+
+def _ground_line(scene: Pixels, highest: float, lowest: float) -> float | None:
+    """Where between two heights the scene changes most from one row to the next; None where no line stands out."""
+    length = scene.shape[0]
+    means = scene.astype(np.float32).mean(axis=1)
+    steps = np.abs(np.diff(means, axis=0)).mean(axis=1)
+    first, last = max(0, round(highest * length)), min(length - 1, round(lowest * length))
+    if first >= last:
+        return None
+    row = first + int(np.argmax(steps[first:last]))
+    return (row + 1) / length if steps[row] > _STANDS_OUT * np.median(steps) + 1 else None
 
 
 def paint_mask(region: Region, placed: PlacedProduct, split: float, *, overlap: int = LATENT_CELL) -> PaintMask:

@@ -13,6 +13,25 @@ from inpaint_server.models.schedulers import takes_generator
 from inpaint_server.types import Sampling
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Origin:
+    """What a pass starts from where it does not start from noise alone.
+
+    Attributes:
+        latents: 1 x 4 x h x w, the canvas as it was.
+        noise: 1 x 4 x h x w, the pass's own.
+        change: 1 x 1 x h x w, how much of each cell may change, 0 (nothing) to 1 (all the time).
+    """
+
+    latents: Tensor
+    noise: Tensor
+    change: Tensor
+
+    def at(self, scheduler: Any, timestep: Tensor) -> Tensor:
+        """The canvas under as much noise as there is at a time step."""
+        return scheduler.add_noise(self.latents, self.noise, timestep[None])
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Denoising:
     """A pass between two steps.
@@ -27,6 +46,8 @@ class Denoising:
             those of the regions with words of their own.
         shares: P x 1 x h x w, how much each of P prompts counts in each cell; they add up to 1. None: one prompt.
         generator: The pass's own noise, on the CPU.
+        first: Steps of the solver that are left out, since the pass starts from the canvas under noise.
+        origin: That canvas; None where it starts from noise alone.
         step: Steps done.
         deep: Rows x C x h x w, the deep features of the last full evaluation, where they are used again.
     """
@@ -39,13 +60,15 @@ class Denoising:
     conditioning: Tensor
     shares: Tensor | None
     generator: torch.Generator
+    first: int = 0
+    origin: Origin | None = None
     step: int = 0
     deep: Tensor | None = None
 
     @property
     def steps(self) -> int:
         """Steps this pass takes."""
-        return len(self.scheduler.timesteps)
+        return len(self.scheduler.timesteps) - self.first
 
     @property
     def done(self) -> bool:
@@ -60,7 +83,7 @@ class Denoising:
     @property
     def timestep(self) -> Tensor:
         """The current time step, a scalar tensor."""
-        return self.scheduler.timesteps[self.step]
+        return self.scheduler.timesteps[self.first + self.step]
 
     @property
     def guided(self) -> bool:
@@ -91,6 +114,19 @@ class Denoising:
         scaled = self.scheduler.scale_model_input(self.latents, self.timestep)
         return scaled if self.context is None else torch.cat([scaled, self.context], dim=1)
 
+    def start_from(self, origin: Origin, strength: float) -> None:
+        """Start from a canvas under noise instead of from noise alone.
+
+        Args:
+            origin: The canvas.
+            strength: The part of the steps that is made, (0, 1].
+        """
+        whole = len(self.scheduler.timesteps)
+        self.origin, self.first = origin, min(whole - 1, round(whole * (1 - strength)))
+        if hasattr(self.scheduler, "set_begin_index"):  # the others keep no count of their steps
+            self.scheduler.set_begin_index(self.first)
+        self.latents = origin.at(self.scheduler, self.timestep)
+
     def advance(self, prediction: Tensor) -> None:
         """One step of the solver.
 
@@ -101,6 +137,16 @@ class Denoising:
         guided = self._guided(prediction)
         self.latents = self.scheduler.step(guided, self.timestep, self.latents, return_dict=False, **noise)[0]
         self.step += 1
+        if self.origin is not None:
+            self.latents = self._with_origin(self.origin)
+
+    def _with_origin(self, origin: Origin) -> Tensor:
+        """The latents, and the canvas as it was where it may not change yet.
+
+        Levin and Fried, Differential Diffusion, 2023, algorithm 1: the less a cell may change, the later it is let go.
+        """
+        as_it_was = origin.latents if self.done else origin.at(self.scheduler, self.timestep)
+        return torch.where(origin.change > 1 - self.step / self.steps, self.latents, as_it_was)
 
     def _guided(self, prediction: Tensor) -> Tensor:
         """Classifier-free guidance (Ho and Salimans, 2022, eq. 6, in the form e_u + s (e_c - e_u)).

@@ -16,12 +16,15 @@ from torch.nn import functional
 
 from inpaint_server.cache import Cache
 from inpaint_server.models.checkpoint import Checkpoint
-from inpaint_server.models.denoising import Denoising
+from inpaint_server.models.denoising import Denoising, Origin
 from inpaint_server.models.device import Device, memory_errors_as_ours
 from inpaint_server.models.feature_reuse import evaluate_and_keep, evaluate_outermost
 from inpaint_server.models.memory import Gauge
 from inpaint_server.models.schedulers import make_scheduler
-from inpaint_server.types import Generate, Inpaint, Pass, Pixels, Size, frozen_array
+from inpaint_server.types import Generate, Inpaint, PaintMask, Pass, Pixels, Size, frozen_array
+
+_JOIN = 2
+"""Cells over which what is repainted from a canvas joins what is kept of it."""
 
 
 class Diffusion:
@@ -52,8 +55,17 @@ class Diffusion:
             OutOfMemory: the canvases do not fit.
         """
         with memory_errors_as_ours():
-            contexts = iter(self._contexts([ask for ask in asks if isinstance(ask, Inpaint)]))
-            return [self._begin(ask, next(contexts) if isinstance(ask, Inpaint) else None) for ask in asks]
+            inpaints = [ask for ask in asks if isinstance(ask, Inpaint)]
+            contexts = iter(self._contexts(inpaints))
+            origins = iter(self._encoded([_picture(ask) for ask in inpaints if ask.strength < 1]))
+            return [
+                self._begin(
+                    ask,
+                    next(contexts) if isinstance(ask, Inpaint) else None,
+                    next(origins) if isinstance(ask, Inpaint) and ask.strength < 1 else None,
+                )
+                for ask in asks
+            ]
 
     @torch.inference_mode()
     def advance(self, batch: Sequence[Denoising]) -> None:
@@ -106,22 +118,26 @@ class Diffusion:
             _evaluation(batch[0].checkpoint), inputs, lambda seen: evaluate_and_keep(unet, seen, timesteps, words)
         )
 
-    def _begin(self, ask: Pass, context: Tensor | None) -> Denoising:
+    def _begin(self, ask: Pass, context: Tensor | None, canvas: Tensor | None) -> Denoising:
         checkpoint = self._checkpoint(ask)
         size = ask.size if isinstance(ask, Generate) else Size(height=ask.canvas.shape[0], width=ask.canvas.shape[1])
         scheduler = make_scheduler(ask.sampling.scheduler, checkpoint.noise_schedule)
         scheduler.set_timesteps(ask.sampling.steps, device=self._device.torch_device)
         generator = torch.Generator().manual_seed(ask.noise_seed)
-        return Denoising(
+        noise = checkpoint.noise(size.height, size.width, generator)
+        begun = Denoising(
             checkpoint=checkpoint,
             sampling=ask.sampling,
             scheduler=scheduler,
-            latents=checkpoint.noise(size.height, size.width, generator) * scheduler.init_noise_sigma,
+            latents=noise * scheduler.init_noise_sigma,
             context=context,
             conditioning=self._conditioning(checkpoint, ask),
             shares=None if isinstance(ask, Generate) else self._shares(checkpoint, ask),
             generator=generator,
         )
+        if isinstance(ask, Inpaint) and canvas is not None:
+            begun.start_from(Origin(latents=canvas, noise=noise, change=self._change(canvas, ask)), ask.strength)
+        return begun
 
     def _checkpoint(self, ask: Pass) -> Checkpoint:
         usual = self._text_to_image if isinstance(ask, Generate) else self._inpainting
@@ -132,17 +148,27 @@ class Diffusion:
 
     def _contexts(self, asks: Sequence[Inpaint]) -> list[Tensor]:
         """For each the five extra channels of the inpainting model: mask at latent size, masked picture's latents."""
+        masks = [_cells(ask.mask) for ask in asks]
+        known = [_picture(ask) * (1 - mask) for ask, mask in zip(asks, masks, strict=True)]
+        return [
+            torch.cat([functional.interpolate(mask[None], size=latents.shape[-2:]).to(latents), latents], dim=1)
+            for mask, latents in zip(masks, self._encoded(known), strict=True)
+        ]
+
+    def _encoded(self, pictures: Sequence[Tensor]) -> list[Tensor]:
+        """1 x 4 x h x w latents of each 3 x H x W picture in [-1, 1]; those of one size are encoded together."""
         made: dict[int, Tensor] = {}
-        for alike in _alike([ask.canvas.shape for ask in asks]):
-            masks = torch.stack([torch.from_numpy((asks[index].mask > 127).astype(np.float32)) for index in alike])
-            pictures = torch.stack([torch.from_numpy(asks[index].canvas.astype(np.float32)) for index in alike])
-            known = (pictures.permute(0, 3, 1, 2) / 127.5 - 1) * (1 - masks[:, None])
-            known = known.to(self._device.torch_device, self._device.dtype)
-            kind = f"encode {id(self._inpainting.vae)}"
-            latents = self._gauge.in_parts(kind, known, self._inpainting.encode)
-            small = functional.interpolate(masks[:, None], size=latents.shape[-2:]).to(latents)
-            made.update(zip(alike, torch.cat([small, latents], dim=1).split(1), strict=True))
-        return [made[index] for index in range(len(asks))]
+        for alike in _alike([picture.shape for picture in pictures]):
+            some = torch.stack([pictures[index] for index in alike]).to(self._device.torch_device, self._device.dtype)
+            latents = self._gauge.in_parts(f"encode {id(self._inpainting.vae)}", some, self._inpainting.encode)
+            made.update(zip(alike, latents.split(1), strict=True))
+        return [made[index] for index in range(len(pictures))]
+
+    def _change(self, canvas: Tensor, ask: Inpaint) -> Tensor:
+        """1 x 1 x h x w: 1 well inside what is repainted, less in its outermost cells, 0 where all is kept."""
+        mask = functional.interpolate(_cells(ask.mask)[None], size=canvas.shape[-2:])
+        near = functional.avg_pool2d(mask, 2 * _JOIN + 1, stride=1, padding=_JOIN, count_include_pad=False)
+        return (mask * (2 * near - 1).clamp(min=0)).to(canvas)
 
     def _conditioning(self, checkpoint: Checkpoint, ask: Pass) -> Tensor:
         """Rows x tokens x channels: the prompts, and before them the negative prompt where guidance needs it."""
@@ -167,6 +193,16 @@ class Diffusion:
             shares = [*(share * (1 - mask) for share in shares), mask]
         cells = functional.avg_pool2d(torch.stack(shares)[:, None], checkpoint.latent_scale)
         return cells.to(self._device.torch_device, self._device.dtype)
+
+
+def _picture(ask: Inpaint) -> Tensor:
+    """The canvas, 3 x H x W in [-1, 1]."""
+    return torch.from_numpy(ask.canvas.astype(np.float32)).permute(2, 0, 1) / 127.5 - 1
+
+
+def _cells(mask: PaintMask) -> Tensor:
+    """1 x H x W, 1 where the canvas is repainted."""
+    return torch.from_numpy((mask > 127).astype(np.float32))[None]
 
 
 def _evaluation(checkpoint: Checkpoint) -> str:

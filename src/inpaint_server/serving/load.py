@@ -91,6 +91,8 @@ def _warm_up(engine: Engine[Any], defaults: BundleDefaults, timeout_s: float) ->
         pass_sampling=step,
         feather=0,
         shadow=0.0,
+        reflection=0.0,
+        light_match=0.0,
         candidates=1,
         output_format="png",
         return_layers=False,

@@ -50,7 +50,7 @@ def resolve(
     canvas = _canvas(wire, defaults)
     first = draw_seed() if wire.seed is None else wire.seed
     profile = _profile(wire, defaults)
-    layers = _layers(wire)
+    joint = _joint(wire, profile)
     return AdvertRequest(
         task=wire.task,
         photo=None if wire.task == "background" else photo,
@@ -59,7 +59,7 @@ def resolve(
         box=_box(wire, photo),
         background_prompt=wire.background_prompt or "",
         negative_prompt=wire.negative_prompt,
-        layers=layers,
+        layers=_layers(wire, 1.0 if joint else _background_strength(wire, profile)),
         canvas=canvas,
         scene=scene_size(canvas, defaults.size),
         placement=_placement(wire),
@@ -68,8 +68,10 @@ def resolve(
         pass_sampling=_sampling(wire, profile, profile.passes, defaults),
         feather=default_feather(canvas) if wire.feather is None else wire.feather,
         shadow=wire.shadow,
+        reflection=wire.reflection,
+        light_match=wire.light_match,
         candidates=wire.candidates,
-        joint=_joint(wire, profile, layers),
+        joint=joint,
         output_format=wire.output_format,
         return_layers=wire.return_layers,
     )
@@ -90,11 +92,14 @@ class _Profile:
     passes: _Effort
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     joint: bool = False
+    background_strength: float = 1.0
     few_step_weights: bool = False
 
 
 _PROFILES: Final[dict[Profile, _Profile]] = {
-    "quality": _Profile(scheduler="dpmpp_2m_karras", background=_Effort(25), passes=_Effort(25)),
+    "quality": _Profile(
+        scheduler="dpmpp_2m_karras", background=_Effort(25), passes=_Effort(25), background_strength=0.7
+    ),
     "fast": _Profile(scheduler="dpmpp_2m_karras", background=_Effort(11), passes=_Effort(11), joint=True),
     # The replaced sample's own numbers; its solver is the one Stable Diffusion 1.5 was published with.
     "seed": _Profile(scheduler="pndm", background=_Effort(50, 10.0), passes=_Effort(100, 8.5)),
@@ -150,7 +155,14 @@ def _sampling(wire: InvocationRequest, profile: _Profile, effort: _Effort, defau
     )
 
 
-def _layers(wire: InvocationRequest) -> tuple[Layer, ...]:
+def _background_strength(wire: InvocationRequest, profile: _Profile) -> float:
+    """There is a generated background to keep for the task `advert` alone."""
+    if wire.background_strength is not None:
+        return wire.background_strength
+    return profile.background_strength if wire.task == "advert" else 1.0
+
+
+def _layers(wire: InvocationRequest, background_strength: float) -> tuple[Layer, ...]:
     """The passes asked for, or lower with the foreground prompt and then upper with the background prompt."""
     if wire.task in ("mask", "background"):
         return ()
@@ -160,25 +172,28 @@ def _layers(wire: InvocationRequest) -> tuple[Layer, ...]:
                 region=_region(layer),
                 prompt=layer.prompt,
                 negative_prompt=wire.negative_prompt if layer.negative_prompt is None else layer.negative_prompt,
+                strength=layer.strength,
             )
             for layer in wire.layers
         )
-    usual: tuple[tuple[Region, str | None], ...] = (
-        ("lower", wire.foreground_prompt),
-        ("upper", wire.background_prompt),
+    usual: tuple[tuple[Region, str | None, float], ...] = (
+        ("lower", wire.foreground_prompt, 1.0),
+        ("upper", wire.background_prompt, background_strength),
     )
     return tuple(
-        Layer(region=region, prompt=prompt, negative_prompt=wire.negative_prompt)
-        for region, prompt in usual
+        Layer(region=region, prompt=prompt, negative_prompt=wire.negative_prompt, strength=strength)
+        for region, prompt, strength in usual
         if prompt is not None
     )
 
 
-def _joint(wire: InvocationRequest, profile: _Profile, layers: tuple[Layer, ...]) -> bool:
-    """As asked, or as the profile has it where one pass can do what the layers say: it has one negative prompt."""
+def _joint(wire: InvocationRequest, profile: _Profile) -> bool:
+    """As asked, or as the profile has it where one pass can do what the request says."""
     if wire.joint is not None:
         return wire.joint
-    return profile.joint and len({layer.negative_prompt for layer in layers}) == 1
+    layers = wire.layers or ()
+    kept = wire.background_strength is not None or any(layer.strength < 1 for layer in layers)
+    return profile.joint and not kept and len({layer.negative_prompt for layer in layers}) <= 1
 
 
 def _region(layer: WireLayer) -> Region:

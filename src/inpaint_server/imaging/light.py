@@ -1,0 +1,42 @@
+"""The scene's light on the product: a gentle tint, for those who ask for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inpaint_server.types import Pixels, PlacedProduct, UInt8Array, frozen_array
+
+_MOST: Final = 1.35
+"""No channel is made brighter or darker than by this factor: more is a filter, not light."""
+
+_NORM: Final = 6
+
+
+def lit_by(scene: Pixels, placed: PlacedProduct, photo: Pixels, strength: float) -> PlacedProduct:
+    """The product as if the scene's light fell on it instead of its photo's.
+
+    Each channel is scaled by the ratio of the two lights (von Kries), each light estimated by the Minkowski norm of
+    its picture (Finlayson and Trezzi, Shades of Gray and Colour Constancy, 2004). This changes the product's pixels,
+    and the receipt's `identity` says by how much.
+
+    Args:
+        scene: H x W x 3, the canvas behind the product.
+        placed: The product on it.
+        photo: The photo it was cut from.
+        strength: 0 (the product itself) to 1 (all of the ratio, within bounds).
+    """
+    if strength == 0:
+        return placed
+    ratio = np.clip(_light(scene) / _light(photo), 1 / _MOST, _MOST) ** strength
+    lit = np.rint(np.clip(placed.pixels * ratio, 0, 255)).astype(np.uint8)
+    return replace(placed, pixels=Pixels(frozen_array(lit)))
+
+
+def _light(picture: UInt8Array) -> NDArray[np.float64]:
+    """The light's colour and brightness, one value a channel, > 0."""
+    values = picture.reshape(-1, 3).astype(np.float64) + 1
+    return (values**_NORM).mean(axis=0) ** (1 / _NORM)

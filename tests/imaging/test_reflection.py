@@ -1,0 +1,49 @@
+"""What the ground mirrors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inpaint_server.imaging.placement import place
+from inpaint_server.imaging.reflection import cast_reflection
+from inpaint_server.types import Pixels, PlacedProduct, Placement, Size, frozen_array
+from tests.imaging.pictures import rectangle
+
+CANVAS = Size(height=120, width=100)
+GREY = Pixels(frozen_array(np.full((120, 100, 3), 100, np.uint8)))
+
+
+def placed() -> PlacedProduct:
+    """A square of 50 x 50 in rows 30..80, columns 25..75."""
+    return place(rectangle(50, 50), CANVAS, Placement(scale=0.5, x=0.5, y=80 / 120), np.random.default_rng(0))
+
+
+def test_the_product_is_seen_below_its_foot_and_fades():
+    white = PlacedProduct(
+        pixels=Pixels(frozen_array(np.full((50, 50, 3), 250, np.uint8))),
+        mask=placed().mask,
+        box=placed().box,
+        canvas=CANVAS,
+        placement=placed().placement,
+    )
+    shown = cast_reflection(GREY, white, 0.5)[:, 50, 0].astype(int)
+    assert shown[79] > shown[60] - 1
+    assert 150 <= shown[83] <= 180
+    assert np.all(np.diff(shown[83:100]) <= 0)
+    assert np.all(shown[102:] == 100)
+
+
+def test_beside_it_and_further_down_the_ground_stays_as_it_is():
+    canvas = cast_reflection(GREY, placed(), 1.0)
+    assert (canvas[:, :20] == 100).all()
+    assert (canvas[:, 80:] == 100).all()
+    assert (canvas[:75] == 100).all()
+
+
+def test_none_is_the_canvas_itself():
+    assert cast_reflection(GREY, placed(), 0.0) is GREY
+
+
+def test_a_product_at_the_lower_border_has_no_room_for_one():
+    low = place(rectangle(50, 50), CANVAS, Placement(scale=0.5, x=0.5, y=1.0), np.random.default_rng(0))
+    assert (cast_reflection(GREY, low, 1.0)[:115] == 100).all()
