@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from inpaint_server import __version__
+from inpaint_server.deploy import commands as deploy
 from inpaint_server.errors import InpaintServerError
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 models = typer.Typer(help="Look at bundles of weights.", no_args_is_help=True)
 app.add_typer(models, name="models")
+app.add_typer(deploy.app, name="deploy")
 
 BundleOption = Annotated[str | None, typer.Option(help="`demo`, or a folder of weights; default: INPAINT_BUNDLE.")]
 
