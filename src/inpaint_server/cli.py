@@ -27,11 +27,16 @@ BundleOption = Annotated[str | None, typer.Option(help="`demo`, or a folder of w
 
 @app.callback(invoke_without_command=True)
 def version(
-    *, version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print version and commit, and stop.", is_eager=True)
+    ] = False,
 ) -> None:
     """Product photo and a few words in, adverts out."""
     if version:
-        typer.echo(__version__)
+        from inpaint_server.settings import read
+
+        typer.echo(f"{__version__}, commit {read().revision}")
         raise typer.Exit
 
 
