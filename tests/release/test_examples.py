@@ -2,55 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
-FOLDER = Path(__file__).parents[2] / "examples"
-NAMES = ("1-host", "2-generate", "3-clean-up")
-LARGEST = 400_000  # a page that a browser shows at once
+from scripts import run_examples
 
-
-def read(name: str) -> Any:
-    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)  # pyright: ignore[reportUnknownMemberType]
+NOTEBOOKS = sorted(run_examples.FOLDER.glob("*.ipynb"))
+LARGEST = 400_000  # bytes: a page that a browser shows at once
 
 
-def pictures(notebook: Any) -> int:
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    return sum("image/jpeg" in output.get("data", {}) or "image/png" in output.get("data", {}) for output in outputs)
+def outputs(notebook: Any) -> list[Any]:
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
-# ipykernel and jupyter-client warn about each other's older names.
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("default")  # ipykernel and jupyter-client warn about each other's older names
 def test_they_host_generate_and_clean_up(tmp_path: Path):
-    notebooks = {name: read(name) for name in NAMES}
-    try:
-        for name, notebook in notebooks.items():
-            NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}}).execute()
-            assert (tmp_path / "place.json").exists() == (name != "3-clean-up")
-    finally:
-        stop_what_is_left(tmp_path / "place.json")
-    assert pictures(notebooks["2-generate"]) == 7
-    log = (tmp_path / "server.log").read_text()
-    assert '"event": "drained"' in log
-    assert '"finished": true' in log
+    host, generate, clean_up = run_examples.run(tmp_path).values()
+    data = [output.get("data", {}) for output in outputs(generate)]
+    assert sum("image/jpeg" in told or "image/png" in told for told in data) == 7
+    assert "its address is in place.json" in outputs(host)[0].text
+    assert "Nothing runs any more" in outputs(clean_up)[0].text
+    assert not (tmp_path / "place.json").exists()
+    assert '"event": "drained", "finished": true' in (tmp_path / "server.log").read_text()
 
 
-def stop_what_is_left(place: Path) -> None:
-    if place.exists():
-        os.kill(json.loads(place.read_text())["pid"], signal.SIGTERM)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_what_is_stored_was_run_and_is_small(name: str):
-    path = FOLDER / f"{name}.ipynb"
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_is_stored_was_run_and_is_small(path: Path):
     assert path.stat().st_size < LARGEST
-    cells = [cell for cell in read(name).cells if cell.cell_type == "code"]
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+    notebook: Any = nbformat.read(path, as_version=4)
+    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+    assert not [output for output in outputs(notebook) if output.output_type == "error"]
