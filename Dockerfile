@@ -63,12 +63,13 @@ COPY --chmod=0755 container /opt/inpaint-server
 USER 10001:10001
 RUN [ -z "$(ls -A /opt/models 2>/dev/null)" ] || inpaint-server models verify /opt/models
 EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=5s --start-period=480s CMD ["/opt/venv/bin/python3", "-c", \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=900s CMD ["/opt/venv/bin/python3", "-c", \
     "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ.get('SAGEMAKER_BIND_TO_PORT', '8080') + '/ping', timeout=2)"]
 ENTRYPOINT ["/opt/venv/bin/python3", "/opt/inpaint-server/entrypoint.py"]
 CMD ["serve"]
-# Last, because they differ in every build.
+# Last, because they differ in every build. /ping and --version tell the commit.
 ARG BASE_IMAGE VERSION=unknown REVISION=unknown
+ENV INPAINT_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="inpaint-server" \
       org.opencontainers.image.description="Product photo and a few words in, adverts out" \
       org.opencontainers.image.licenses="Apache-2.0" \

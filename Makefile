@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := src tests scripts training
 
-.PHONY: setup demo test check format lock test-gpu train train-tiny bench clean
+.PHONY: setup demo test check format lock sbom test-gpu train train-tiny bench clean
 
 setup: $(READY)
 
@@ -42,6 +42,9 @@ bench: $(READY)  ## What an advert costs, beside the obvious way
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+sbom: $(READY)  ## out/sbom.json: what the image holds that others made
+	$(BIN)/python scripts/supply_chain.py sbom out/sbom.json
 
 lock: $(READY)  ## Resolve pyproject.toml's ranges to exact versions again
 	$(BIN)/pip install --quiet uv

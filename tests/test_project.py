@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -41,6 +42,17 @@ def test_help_imports_nothing_heavy():
     assert "Product photo and a few words" in imports.stdout
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in imports.stderr.splitlines()}
     assert imported & HEAVY == set()
+
+
+def test_the_version_names_the_commit_that_was_built():
+    told = subprocess.run(
+        [BIN / "inpaint-server", "--version"],
+        env={**os.environ, "INPAINT_REVISION": "66e5ef0b075e"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == f"{__version__}, commit 66e5ef0b075e\n"
 
 
 def test_the_handler_and_the_supervisor_import_no_torch():

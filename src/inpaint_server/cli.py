@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from inpaint_server import __version__
+from inpaint_server.deploy import commands as deploy
 from inpaint_server.errors import InpaintServerError
 
 app = typer.Typer(
@@ -19,17 +20,23 @@ app = typer.Typer(
 )
 models = typer.Typer(help="Look at bundles of weights.", no_args_is_help=True)
 app.add_typer(models, name="models")
+app.add_typer(deploy.app, name="deploy")
 
 BundleOption = Annotated[str | None, typer.Option(help="`demo`, or a folder of weights; default: INPAINT_BUNDLE.")]
 
 
 @app.callback(invoke_without_command=True)
 def version(
-    *, version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print version and commit, and stop.", is_eager=True)
+    ] = False,
 ) -> None:
     """Product photo and a few words in, adverts out."""
     if version:
-        typer.echo(__version__)
+        from inpaint_server.settings import read
+
+        typer.echo(f"{__version__}, commit {read().revision}")
         raise typer.Exit
 
 

@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         default=8.4, gt=0, description="num_images x width x height of one request, megapixels."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Log verbosity.")
+    revision: str = Field(
+        default="unknown",
+        pattern=r"^[\w.-]{1,64}$",
+        description="The commit that /ping and --version name; the image's build sets it.",
+    )
 
     def as_environment(self) -> dict[str, str]:
         """The variables these settings are read from, for a process of our own."""

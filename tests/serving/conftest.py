@@ -14,7 +14,7 @@ from tests.serving.running import Server, free_port
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """A front door before the stand-in engine, shared by a module's tests."""
-    with Server() as running:
+    with Server(environment={"INPAINT_REVISION": "66e5ef0b075e"}) as running:
         running.wait_for("serving")
         yield running
         assert running.stop() == 0

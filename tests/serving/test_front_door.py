@@ -11,9 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
-from inpaint_server import settings
+from inpaint_server import __version__, settings
 from inpaint_server.serving import form, front_door
+from inpaint_server.serving.app import EngineApp
 from inpaint_server.serving.run_folder import RunFolder
 from tests.serving.running import Server
 
@@ -148,6 +150,18 @@ def test_many_callers_at_once_get_their_own_answers(server: Server):
     with ThreadPoolExecutor(24) as pool:
         bodies = [json.dumps({"i": i}).encode() for i in range(240)]
         assert [reply.json for reply in pool.map(server.invoke, bodies)] == [{"i": i} for i in range(240)]
+
+
+def test_ping_tells_version_and_commit(server: Server):
+    reply = server.request("GET", "/ping")
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.json == {"status": "ready", "version": __version__, "revision": "66e5ef0b075e"}
+
+
+def test_the_engines_own_ping_tells_them_too():
+    app = EngineApp(settings.read(revision="66e5ef0b075e"))
+    reply = TestClient(app.asgi).get("/ping")
+    assert (reply.status_code, reply.json()["revision"]) == (503, "66e5ef0b075e")
 
 
 def test_the_limits_of_the_front_door_lie_beyond_ours(tmp_path: Path):

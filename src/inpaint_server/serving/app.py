@@ -87,7 +87,7 @@ class EngineApp:
             await self._idle.wait()
 
     async def _ping(self, _: Request) -> Response:
-        body = {"status": self.state, "version": __version__}
+        body = {"status": self.state, "version": __version__, "revision": self.settings.revision}
         status = 200 if self.state == "ready" else 503
         return Response(outgoing.compact_json(body), status_code=status, media_type=JSON)
 

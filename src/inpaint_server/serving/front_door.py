@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import socket
 import sys
 from pathlib import Path
 
+from inpaint_server import __version__
 from inpaint_server.errors import SettingsError
 from inpaint_server.serving import processes
 from inpaint_server.serving.run_folder import RunFolder
@@ -74,6 +76,7 @@ def _is_free(host: str, port: int) -> bool:
 def start(settings: Settings, folder: RunFolder) -> processes.Child:
     """Write the configuration and start the front door."""
     folder.properties.write_text(properties(settings, folder))
+    folder.stamp.write_text(json.dumps({"version": __version__, "revision": settings.revision}))
     command = [sys.executable, "-m", "inpaint_server.serving.guard", str(os.getpid()), "--start", "--foreground"]
     command += ["--mms-config", str(folder.properties), "--log-config", str(PLUGIN / "log4j2.xml")]
     command += ["--model-store", str(folder.path), "--models", f"model={folder.model.name}"]

@@ -39,6 +39,11 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def stamp(self) -> Path:
+        """What the front door's /ping tells of the server beside its state: a JSON object."""
+        return self.path / "stamp"
+
+    @property
     def properties(self) -> Path:
         """multi-model-server's configuration."""
         return self.path / "front-door.properties"

@@ -16,17 +16,24 @@ import software.amazon.ai.mms.servingsdk.http.Response;
  * GET /ping: 200 while the supervisor says "ready" in its state file, else 503.
  *
  * <p>The built-in ping answers 200 as soon as the port listens. The state file lies in this
- * process's temp folder, which belongs to this one server.
+ * process's temp folder, which belongs to this one server; beside it lies the stamp, a JSON object
+ * with the server's version and commit, which the body tells too.
  */
 @Endpoint(urlPattern = "ping", endpointType = EndpointTypes.INFERENCE, description = "Readiness")
 public class Ping extends ModelServerEndpoint {
     private final Path state = Paths.get(System.getProperty("java.io.tmpdir"), "state");
+    private final Path stamp = Paths.get(System.getProperty("java.io.tmpdir"), "stamp");
 
     @Override
     public void doGet(Request request, Response response, Context context) throws IOException {
-        String word = Files.exists(state) ? new String(Files.readAllBytes(state), StandardCharsets.US_ASCII) : "gone";
+        String word = read(state, "gone");
         response.setStatus("ready".equals(word) ? 200 : 503);
         response.setContentType("application/json");
-        response.getOutputStream().write(("{\"status\": \"" + word + "\"}\n").getBytes(StandardCharsets.US_ASCII));
+        String body = "{\"status\": \"" + word + "\", " + read(stamp, "{\"version\": null}").substring(1) + "\n";
+        response.getOutputStream().write(body.getBytes(StandardCharsets.US_ASCII));
+    }
+
+    private static String read(Path file, String otherwise) throws IOException {
+        return Files.exists(file) ? new String(Files.readAllBytes(file), StandardCharsets.US_ASCII) : otherwise;
     }
 }

@@ -1,0 +1,111 @@
+"""One AWS account and region: the clients, what of it is a deployment's, and refusals as one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast
+
+from inpaint_server.deploy.deployment import TAG, CannotDeploy
+
+Kind = Literal["model", "endpoint_config", "endpoint", "transform_job"]
+
+_LISTS: Final[dict[Kind, tuple[str, str, str]]] = {
+    "model": ("list_models", "Models", "Model"),
+    "endpoint_config": ("list_endpoint_configs", "EndpointConfigs", "EndpointConfig"),
+    "endpoint": ("list_endpoints", "Endpoints", "Endpoint"),
+    "transform_job": ("list_transform_jobs", "TransformJobSummaries", "TransformJob"),
+}
+_RUNTIME_TIMEOUT_S: Final = 70  # the platform gives an invocation 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """boto3's clients, which publish no types."""
+
+    sagemaker: Any
+    runtime: Any
+    autoscaling: Any
+    cloudwatch: Any
+    s3: Any
+
+
+def connect(region: str | None) -> Account:
+    """The clients of a region; None: the region that AWS's own configuration names.
+
+    Raises:
+        CannotDeploy: boto3 is not installed, or there is no region.
+    """
+    try:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import NoRegionError
+    except ModuleNotFoundError:
+        raise CannotDeploy("Install boto3 (pip install 'inpaint-server[aws]') to deploy.") from None
+    session = cast("Any", boto3).Session(region_name=region)
+    # A read that times out must not be sent again: the first one may still be painting.
+    once = Config(read_timeout=_RUNTIME_TIMEOUT_S, retries={"max_attempts": 0})
+    try:
+        return Account(
+            sagemaker=session.client("sagemaker"),
+            runtime=session.client("sagemaker-runtime", config=once),
+            autoscaling=session.client("application-autoscaling"),
+            cloudwatch=session.client("cloudwatch"),
+            s3=session.client("s3"),
+        )
+    except NoRegionError:
+        raise CannotDeploy("Give --region, or set AWS_REGION: no AWS region is configured.") from None
+
+
+@contextmanager
+def one_sentence() -> Generator[None]:
+    """What AWS refuses inside leaves as a `CannotDeploy`."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        told = cast("Any", error)
+        refusal = told.response.get("Error", {})
+        raise CannotDeploy(
+            f"AWS refuses {told.operation_name} ({refusal.get('Code')}): {refusal.get('Message')} "
+            "Change that, or check that your role may do it."
+        ) from None
+    except BotoCoreError as error:
+        raise CannotDeploy(f"AWS cannot be asked: {error}. Check credentials, region and network.") from None
+
+
+def find(account: Account, kind: Kind, name: str) -> dict[str, Any] | None:
+    """A resource as AWS describes it, or nothing if there is none of that name."""
+    from botocore.exceptions import ClientError
+
+    describe = getattr(account.sagemaker, f"describe_{kind}")
+    try:
+        return describe(**{f"{_LISTS[kind][2]}Name": name})
+    except ClientError as error:
+        if _is_absent(cast("Any", error).response["Error"]):
+            return None
+        raise
+
+
+def belongs(account: Account, arn: str, name: str) -> bool:
+    """Whether a resource carries the deployment's tag."""
+    pages = account.sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
+    return {"Key": TAG, "Value": name} in [tag for page in pages for tag in page["Tags"]]
+
+
+def made_for(account: Account, kind: Kind, name: str) -> list[str]:
+    """The names of every resource of a kind that was made for a deployment, by its tag."""
+    operation, items, word = _LISTS[kind]
+    pages = account.sagemaker.get_paginator(operation).paginate(NameContains=name)
+    return [
+        item[f"{word}Name"]
+        for page in pages
+        for item in page[items]
+        if item[f"{word}Name"].startswith(name) and belongs(account, item[f"{word}Arn"], name)
+    ]
+
+
+def _is_absent(error: dict[str, str]) -> bool:
+    return error["Code"] in {"ValidationException", "ResourceNotFound"} and "Could not find" in error["Message"]

@@ -1,0 +1,317 @@
+"""`inpaint-server deploy` against an AWS that only remembers: what it makes, what it leaves alone, what it leaves."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+from moto.sagemaker.models import sagemaker_backends
+from typer.testing import CliRunner
+
+from inpaint_server.cli import app
+from inpaint_server.deploy import lifecycle, requests
+from inpaint_server.deploy.account import Account, connect, one_sentence
+from inpaint_server.deploy.deployment import CannotDeploy, Catalogue, Container, Fleet
+from inpaint_server.deploy.invoke import invoke
+from inpaint_server.settings import Settings
+from tests.release import cloud
+
+PREFIX = "s3://weights/bundles/1/"
+ARCHIVE = "s3://weights/bundles/1.tar.gz"
+ANSWERS = "s3://weights/answers/"
+SCALING: dict[str, str] = {"ServiceNamespace": "sagemaker"}
+
+
+@pytest.fixture(scope="module")
+def clients() -> Iterator[Account]:
+    """Made once: it takes longer than a test."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cloud.configure(monkeypatch)
+        yield connect(None)
+
+
+@pytest.fixture
+def account(clients: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    with cloud.account(monkeypatch):
+        clients.s3.create_bucket(Bucket="weights", CreateBucketConfiguration={"LocationConstraint": cloud.REGION})
+        yield clients
+
+
+def container(name: str = "adverts", **changes: Any) -> Container:
+    given: dict[str, Any] = {"name": name, "image": cloud.IMAGE, "weights": PREFIX, "role": cloud.ROLE, **changes}
+    return Container(**given)
+
+
+def everything(account: Account) -> list[str]:
+    """Every resource of the account that a deployment could have made, but for jobs, which cannot be deleted."""
+    sagemaker, autoscaling = account.sagemaker, account.autoscaling
+    return sorted(
+        [
+            *(f"model {item['ModelName']}" for item in sagemaker.list_models()["Models"]),
+            *(f"config {item['EndpointConfigName']}" for item in sagemaker.list_endpoint_configs()["EndpointConfigs"]),
+            *(f"endpoint {item['EndpointName']}" for item in sagemaker.list_endpoints()["Endpoints"]),
+            *(f"target {t['ResourceId']}" for t in autoscaling.describe_scalable_targets(**SCALING)["ScalableTargets"]),
+            *(f"policy {p['PolicyName']}" for p in autoscaling.describe_scaling_policies(**SCALING)["ScalingPolicies"]),
+            *(f"alarm {item['AlarmName']}" for item in account.cloudwatch.describe_alarms()["MetricAlarms"]),
+            *(f"object {item['Key']}" for item in account.s3.list_objects_v2(Bucket="weights").get("Contents", [])),
+        ]
+    )
+
+
+def config_of(account: Account, name: str) -> dict[str, Any]:
+    name = account.sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"]
+    return account.sagemaker.describe_endpoint_config(EndpointConfigName=name)
+
+
+def model_of(account: Account, name: str) -> dict[str, Any]:
+    return account.sagemaker.describe_model(ModelName=config_of(account, name)["ProductionVariants"][0]["ModelName"])
+
+
+def test_a_real_time_endpoint_is_what_the_page_says(account: Account):
+    lifecycle.make_real_time(account, container(environment={"INPAINT_QUEUE": "16"}), Fleet(maximum=3, target=5))
+    model = model_of(account, "adverts")
+    assert model["ExecutionRoleArn"] == cloud.ROLE
+    assert model["PrimaryContainer"]["Image"] == cloud.IMAGE
+    assert model["PrimaryContainer"]["Environment"] == {"INPAINT_QUEUE": "16"}
+    assert model["PrimaryContainer"]["ModelDataSource"]["S3DataSource"] == {
+        "S3Uri": PREFIX,
+        "S3DataType": "S3Prefix",
+        "CompressionType": "None",
+    }
+    [variant] = config_of(account, "adverts")["ProductionVariants"]
+    assert variant == {
+        "VariantName": "all",
+        "ModelName": model["ModelName"],
+        "InstanceType": "ml.g5.xlarge",
+        "InitialInstanceCount": 1,
+        "InferenceAmiVersion": "al2-ami-sagemaker-inference-gpu-3-1",
+        "ContainerStartupHealthCheckTimeoutInSeconds": 900,
+        "ModelDataDownloadTimeoutInSeconds": 900,
+        "RoutingConfig": {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"},
+    }
+    [target] = account.autoscaling.describe_scalable_targets(**SCALING)["ScalableTargets"]
+    assert (target["ResourceId"], target["MinCapacity"], target["MaxCapacity"]) == (
+        "endpoint/adverts/variant/all",
+        1,
+        3,
+    )
+    [policy] = account.autoscaling.describe_scaling_policies(**SCALING)["ScalingPolicies"]
+    tracking = policy["TargetTrackingScalingPolicyConfiguration"]
+    assert tracking["TargetValue"] == 5
+    assert tracking["PredefinedMetricSpecification"] == {
+        "PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+    }
+
+
+def test_the_platform_waits_as_long_for_a_start_as_the_server_itself():
+    assert Settings().start_timeout_s <= requests.STARTUP_TIMEOUT_S
+    assert Settings().max_batch <= requests.CONCURRENT_INVOCATIONS
+    assert Settings().queue >= requests.LINES_IN_FLIGHT
+
+
+def test_the_containers_reach_no_network():
+    assert requests.model(container(), {})["EnableNetworkIsolation"] is True
+
+
+def test_an_asynchronous_endpoint_scales_by_what_waits_and_down_to_nothing(account: Account):
+    lifecycle.make_asynchronous(account, container(), Fleet(minimum=0, maximum=6, target=8), ANSWERS)
+    config = config_of(account, "adverts")
+    assert config["AsyncInferenceConfig"] == {
+        "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 8},
+        "OutputConfig": {
+            "S3OutputPath": "s3://weights/answers/answers",
+            "S3FailurePath": "s3://weights/answers/failures",
+        },
+    }
+    # The server gives up before the platform does, so that the caller is told by the server.
+    deadline = float(model_of(account, "adverts")["PrimaryContainer"]["Environment"]["INPAINT_DEADLINE_S"])
+    assert 60 < deadline < requests.INVOCATION_TIMEOUT_S
+    [target] = account.autoscaling.describe_scalable_targets(**SCALING)["ScalableTargets"]
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (0, 6)
+    track, wake = account.autoscaling.describe_scaling_policies(**SCALING)["ScalingPolicies"]
+    metric = track["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
+    assert metric["MetricName"] == "ApproximateBacklogSizePerInstance"
+    [alarm] = account.cloudwatch.describe_alarms()["MetricAlarms"]
+    assert (alarm["MetricName"], alarm["AlarmActions"]) == ("HasBacklogWithoutCapacity", [wake["PolicyARN"]])
+    assert alarm["Dimensions"] == metric["Dimensions"] == [{"Name": "EndpointName", "Value": "adverts"}]
+
+
+def test_a_batch_job_sends_lines_and_joins_the_answers(account: Account):
+    catalogue = Catalogue(requests="s3://weights/in/spring.jsonl", answers=ANSWERS, instances=2)
+    job = account.sagemaker.describe_transform_job(
+        TransformJobName=lifecycle.start_batch(account, container(weights=ARCHIVE), catalogue)
+    )
+    assert (job["BatchStrategy"], job["TransformInput"]["SplitType"]) == ("SingleRecord", "Line")
+    assert job["TransformInput"]["ContentType"] == job["TransformOutput"]["Accept"] == "application/jsonlines"
+    assert job["TransformOutput"]["AssembleWith"] == "Line"
+    assert job["MaxConcurrentTransforms"] * job["MaxPayloadInMB"] <= 100  # the platform's limit
+    assert job["TransformResources"] == {
+        "InstanceType": "ml.g5.xlarge",
+        "InstanceCount": 2,
+        "TransformAmiVersion": "al2-ami-sagemaker-batch-gpu-535",
+    }
+    assert account.sagemaker.describe_model(ModelName=job["ModelName"])["PrimaryContainer"]["ModelDataUrl"] == ARCHIVE
+
+
+def test_a_batch_job_from_a_prefix_is_refused_before_anything_is_made(account: Account):
+    with pytest.raises(CannotDeploy, match="one archive only"):
+        lifecycle.start_batch(account, container(), Catalogue(requests="s3://weights/in.jsonl", answers=ANSWERS))
+    assert everything(account) == []
+
+
+def test_the_same_again_changes_nothing_and_other_values_replace_what_served(account: Account):
+    lifecycle.make_real_time(account, container(), Fleet())
+    first = everything(account)
+    lifecycle.make_real_time(account, container(), Fleet())
+    assert everything(account) == first
+    lifecycle.make_real_time(account, container(weights="s3://weights/bundles/2/"), Fleet())
+    second = everything(account)
+    assert len(second) == len(first)
+    assert set(second).isdisjoint(item for item in first if item.startswith(("model", "config")))
+    source = model_of(account, "adverts")["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]
+    assert source["S3Uri"] == "s3://weights/bundles/2/"
+
+
+def test_delete_leaves_nothing_behind(account: Account):
+    lifecycle.make_real_time(account, container("now"), Fleet())
+    lifecycle.make_asynchronous(account, container("later"), Fleet(minimum=0), ANSWERS)
+    catalogue = Catalogue(requests="s3://weights/in.jsonl", answers=ANSWERS)
+    job = lifecycle.start_batch(account, container("spring", weights=ARCHIVE), catalogue)
+    sagemaker_backends[cloud.ACCOUNT][cloud.REGION].transform_jobs[job].transform_job_status = "InProgress"
+    assert len(everything(account)) == 13
+    removed = [line for name in ("now", "later", "spring") for line in lifecycle.delete(account, name)]
+    assert everything(account) == []
+    assert account.sagemaker.describe_transform_job(TransformJobName=job)["TransformJobStatus"] == "Stopped"
+    assert len(removed) == 14
+    assert list(lifecycle.delete(account, "now")) == []
+
+
+def test_delete_takes_nothing_that_is_not_the_deployments(account: Account):
+    lifecycle.make_real_time(account, container("adverts-2"), Fleet())
+    other = container("somebodys")
+    account.sagemaker.create_model(**{**requests.model(other, {}), "ModelName": "adverts-by-hand", "Tags": []})
+    account.cloudwatch.put_metric_alarm(
+        AlarmName="adverts-wake",
+        Namespace="N",
+        MetricName="M",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1.0,
+        Statistic="Average",
+        ComparisonOperator="GreaterThanThreshold",
+    )
+    before = everything(account)
+    lifecycle.make_real_time(account, container("adverts"), Fleet())
+    assert everything(account) != before
+    assert list(lifecycle.delete(account, "adverts"))
+    assert everything(account) == before
+
+
+def test_an_endpoint_of_somebody_else_is_left_alone(account: Account):
+    lifecycle.make_real_time(account, container("theirs"), Fleet())
+    config = account.sagemaker.describe_endpoint(EndpointName="theirs")["EndpointConfigName"]
+    account.sagemaker.create_endpoint(EndpointName="adverts", EndpointConfigName=config)
+    with pytest.raises(CannotDeploy, match="Choose another name"):
+        lifecycle.make_real_time(account, container(), Fleet())
+    assert list(lifecycle.delete(account, "adverts")) == []
+    assert account.sagemaker.describe_endpoint(EndpointName="adverts")["EndpointStatus"] == "InService"
+
+
+def test_an_endpoint_that_fails_says_why_and_where_to_look(account: Account):
+    lifecycle.make_real_time(account, container(), Fleet())
+    endpoint: Any = sagemaker_backends[cloud.ACCOUNT][cloud.REGION].endpoints["adverts"]
+    endpoint.endpoint_status, endpoint.failure_reason = "Failed", "The container did not pass the ping health check."
+    with pytest.raises(CannotDeploy, match=r"did not pass the ping .*/aws/sagemaker/Endpoints/adverts"):
+        lifecycle.make_real_time(account, container(), Fleet())
+
+
+def test_a_request_goes_and_its_answer_comes_whichever_kind_it_is(account: Account, tmp_path: Path):
+    lifecycle.make_real_time(account, container("now"), Fleet())
+    lifecycle.make_asynchronous(account, container("later"), Fleet(minimum=0), ANSWERS)
+    body = tmp_path / "request.json"
+    body.write_text("{}")
+    with Stubber(account.runtime) as runtime:
+        expected = {"Body": b"{}", "ContentType": "application/json", "Accept": "image/png"}
+        told = {"Body": io.BytesIO(b"a picture"), "ContentType": "image/png"}
+        runtime.add_response("invoke_endpoint", told, {"EndpointName": "now", **expected})
+        assert invoke(account, "now", body, "image/png") == b"a picture"
+    before = everything(account)
+    answer = json.loads(invoke(account, "later", body, "application/json"))  # moto's own words, through S3
+    assert answer == {"default": "response"}
+    assert everything(account) == before, "the request's object is taken away again"
+
+
+def test_a_refusal_of_the_server_is_told_in_its_words(account: Account, tmp_path: Path):
+    lifecycle.make_real_time(account, container(), Fleet())
+    body = tmp_path / "request.json"
+    body.write_text("{}")
+    with Stubber(account.runtime) as runtime:
+        runtime.add_client_error(
+            "invoke_endpoint",
+            "ModelError",
+            http_status_code=424,
+            modeled_fields={"OriginalStatusCode": 400, "OriginalMessage": "Give an image."},
+        )
+        with pytest.raises(CannotDeploy, match=r"refused \(400\): Give an image"):
+            invoke(account, "adverts", body, "application/json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"name": "my adverts"}, "letters, digits and single hyphens"),
+        ({"name": "a" * 41}, "up to 40"),
+        ({"weights": "bundles/1/"}, "s3://BUCKET/KEY"),
+        ({"weights": "s3://weights/bundles/1"}, "end in .tar.gz or, for a prefix, in a slash"),
+    ],
+)
+def test_what_cannot_work_is_told_before_aws_is_asked(changes: dict[str, str], sentence: str):
+    with pytest.raises(CannotDeploy, match=sentence):
+        container(**changes)
+
+
+def test_a_fleet_that_cannot_be_is_refused(account: Account):
+    with pytest.raises(CannotDeploy, match="at least the minimum"):
+        Fleet(minimum=3, maximum=2)
+    with pytest.raises(CannotDeploy, match="only an asynchronous endpoint scales to zero"):
+        lifecycle.make_real_time(account, container(), Fleet(minimum=0))
+
+
+def test_what_aws_refuses_becomes_one_sentence():
+    refusal = {"Error": {"Code": "ResourceLimitExceeded", "Message": "The limit of ml.g5.xlarge is 0 instances."}}
+    with (
+        pytest.raises(CannotDeploy, match=r"refuses CreateEndpoint \(ResourceLimitExceeded\): The limit"),
+        one_sentence(),
+    ):
+        raise ClientError(refusal, "CreateEndpoint")
+
+
+@pytest.mark.usefixtures("account")
+def test_the_command_line_makes_shows_and_deletes():
+    runner = CliRunner()
+    made = ["--image", cloud.IMAGE, "--weights", PREFIX, "--role", cloud.ROLE, "--setting", "INPAINT_QUEUE=16"]
+    outputs = [
+        runner.invoke(app, ["deploy", *words]).output
+        for words in (["real-time", "adverts", *made], ["status", "adverts"], ["delete", "adverts"])
+    ]
+    assert outputs[0] == "adverts serves.\n"
+    assert outputs[1].splitlines() == [
+        "endpoint adverts: InService",
+        "  kind: real-time",
+        "  instances: 1 of 1 wanted",
+        "  scales: from 1 to 4",
+        "  on: ml.g5.xlarge",
+        f"  image: {cloud.IMAGE}",
+    ]
+    assert "deleted endpoint adverts\n" in outputs[2]
+    gone = runner.invoke(app, ["deploy", "status", "adverts"])
+    assert (gone.exit_code, str(gone.exception)) == (
+        1,
+        "Check the name and the region: there is no deployment adverts.",
+    )

