@@ -1,6 +1,6 @@
 """Make a bundle from published checkpoints: local folders and files, or a hub at pinned revisions.
 
-    python scripts/make_bundle.py local OUT --text-to-image DIR --inpainting DIR --sam FILE.pth
+    python scripts/make_bundle.py local OUT --text-to-image DIR --inpainting DIR --sam FILE.pth [--few-step-lora FILE]
     python scripts/make_bundle.py hub OUT
 
 Diffusion models are written in half precision as safetensors. A SAM `.pth` is a pickle: it is opened weights-only and
@@ -18,12 +18,13 @@ from typing import Annotated, Final
 
 import torch
 import typer
-from diffusers import StableDiffusionInpaintPipeline, StableDiffusionPipeline
-from safetensors.torch import save_file
+from diffusers import StableDiffusionInpaintPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from inpaint_server.cli import run
 from inpaint_server.errors import BundleError
-from inpaint_server.models.bundle import INPAINTING, SEGMENTER, TEXT_TO_IMAGE, write_manifest
+from inpaint_server.models.bundle import FEW_STEP_UNET, INPAINTING, SEGMENTER, TEXT_TO_IMAGE, write_manifest
 from inpaint_server.models.sam import PUBLISHED, SamConfig, build_sam
 
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
@@ -49,6 +50,13 @@ def local(
     inpainting: Annotated[Path, typer.Option(help="A Stable Diffusion Inpainting folder as diffusers saves it.")],
     sam: Annotated[Path, typer.Option(help="A Segment Anything checkpoint (.pth).")],
     sam_type: Annotated[str, typer.Option(help="vit_b, vit_l, vit_h, or a JSON file with other sizes.")] = "vit_b",
+    few_step_lora: Annotated[
+        Path | None, typer.Option(help="An LCM LoRA (.safetensors), fused into a second UNet of both checkpoints.")
+    ] = None,
+    few_step_unets: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Or these UNets themselves, as diffusers saves them: text to image, inpainting."),
+    ] = None,
     name: str = "stable-diffusion-1.5",
     version: str = "1",
     licence: str = LICENCE,
@@ -62,6 +70,13 @@ def local(
     shutil.rmtree(unfinished, ignore_errors=True)
     convert_diffusers(StableDiffusionPipeline, text_to_image, unfinished / TEXT_TO_IMAGE)
     convert_diffusers(StableDiffusionInpaintPipeline, inpainting, unfinished / INPAINTING)
+    for number, folder in enumerate((unfinished / TEXT_TO_IMAGE, unfinished / INPAINTING)):
+        if few_step_lora is not None:
+            unet = load_unet(folder / "unet")
+            fuse_lora(unet, load_file(few_step_lora))
+            unet.save_pretrained(folder / FEW_STEP_UNET, safe_serialization=True)
+        elif few_step_unets is not None:
+            load_unet(few_step_unets[number]).save_pretrained(folder / FEW_STEP_UNET, safe_serialization=True)
     convert_sam(sam, sam_type, unfinished / SEGMENTER)
     manifest = write_manifest(
         unfinished,
@@ -124,6 +139,42 @@ def convert_diffusers(
         local_files_only=True,
     )
     pipeline.save_pretrained(target, safe_serialization=True)
+
+
+def load_unet(folder: Path) -> UNet2DConditionModel:
+    """A UNet in half precision (safetensors only).
+
+    Raises:
+        BundleError: it wants to be told the guidance in a way the server does not.
+    """
+    unet = UNet2DConditionModel.from_pretrained(
+        folder, dtype=torch.float16, use_safetensors=True, local_files_only=True
+    )
+    if unet.config["time_cond_proj_dim"] is not None:
+        raise BundleError(f"{folder} takes the guidance as an input: use weights that know it, as an LCM LoRA's do.")
+    return unet
+
+
+def fuse_lora(unet: UNet2DConditionModel, lora: dict[str, Tensor]) -> None:
+    """Add a LoRA to a UNet's weights once, so that the server needs to know nothing of it.
+
+    W + alpha / rank x B A (Hu et al., LoRA, 2021, section 4.1), for the names that LCM LoRAs are published with:
+    `lora_unet_` and the layer's name with underscores, then `.lora_down.weight` (A), `.lora_up.weight` (B), `.alpha`.
+
+    Raises:
+        BundleError: a layer is not in the UNet, or has other sizes there.
+    """
+    layers = {f"lora_unet_{name.replace('.', '_')}": layer for name, layer in unet.named_modules()}
+    names = [key.removesuffix(".lora_down.weight") for key in lora if key.endswith(".lora_down.weight")]
+    if not names:
+        raise BundleError("The LoRA holds no `lora_down.weight`: give one in the layout of the published LCM LoRAs.")
+    for name in names:
+        down, up = (lora[f"{name}.lora_{part}.weight"].float().flatten(1) for part in ("down", "up"))
+        strength = float(lora.get(f"{name}.alpha", torch.tensor(len(down)))) / len(down)
+        weight = getattr(layers.get(name), "weight", None)
+        if not isinstance(weight, Tensor) or weight.numel() != len(up) * down.shape[1]:
+            raise BundleError(f"{name} of the LoRA does not fit the UNet: it was made for another model.")
+        weight.data += (strength * (up @ down)).reshape(weight.shape).to(weight.dtype)
 
 
 def convert_sam(source: Path, kind: str, target: Path) -> None:

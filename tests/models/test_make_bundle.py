@@ -5,18 +5,21 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from inpaint_server.errors import BundleError
 from inpaint_server.models import bundle as bundles
 from inpaint_server.models.device import choose
 from inpaint_server.models.painter import Painter
+from inpaint_server.types import Generate, Pixels, Sampling, Size
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_bundle.py"
 
@@ -55,6 +58,53 @@ def test_checkpoints_become_a_bundle_that_is_whole_and_loads(script: ModuleType,
     assert opened.manifest.native_size == 256
     assert opened.shares("vae")
     assert Painter(opened, choose("cpu", "float32")).card.bundle == "stable-diffusion-1.5 1"
+
+
+def test_a_lora_is_fused_into_unets_for_few_steps_that_the_server_paints_with(script: ModuleType, tmp_path: Path):
+    layer = "down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
+    rng = torch.Generator().manual_seed(0)
+    down, up = torch.randn(4, 80, generator=rng), torch.randn(80, 4, generator=rng)
+    convolution = "down_blocks_0_resnets_0_conv1"
+    lora = {
+        f"lora_unet_{layer}.lora_down.weight": down,
+        f"lora_unet_{layer}.lora_up.weight": up,
+        f"lora_unet_{layer}.alpha": torch.tensor(2.0),
+        f"lora_unet_{convolution}.lora_down.weight": torch.randn(4, 48, 3, 3, generator=rng),
+        f"lora_unet_{convolution}.lora_up.weight": torch.randn(48, 4, 1, 1, generator=rng),
+    }
+    save_file(lora, tmp_path / "lora.safetensors")
+    out, sizes = tmp_path / "bundle", str(bundles.DEMO / "sam" / "config.json")
+    asked = [*arguments(out, checkpoint(tmp_path), sizes), "--few-step-lora", str(tmp_path / "lora.safetensors")]
+    assert CliRunner().invoke(script.app, asked, catch_exceptions=False).exit_code == 0
+    assert bundles.verify(out) == []
+    opened = bundles.open_bundle(out)
+    assert opened.defaults.few_step_weights
+    painter = Painter(opened, choose("cpu", "float32"))
+    changed = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+    for usual in (painter.text_to_image, painter.inpainting):
+        assert usual.few_step is not None
+        assert usual.few_step.vae is usual.vae
+        fused, plain = (one.unet.get_submodule(changed).weight for one in (usual.few_step, usual))
+        assert torch.allclose(fused - plain, 0.5 * up @ down, atol=0.02)
+    how = Sampling(steps=2, guidance_scale=1.0, scheduler="lcm")
+    ask = Generate(prompt="sand", negative_prompt="", size=Size(height=64, width=64), sampling=how, noise_seed=1)
+    pictures: list[Pixels] = []
+    for one in (ask, replace(ask, sampling=replace(how, few_step_weights=True))):
+        (denoising,) = painter.begin([one])
+        while not denoising.done:
+            painter.advance([denoising])
+        pictures += painter.finish([denoising])
+    assert not np.array_equal(*pictures)
+
+
+def test_a_lora_of_another_model_is_refused(script: ModuleType):
+    unet = script.load_unet(bundles.DEMO / bundles.TEXT_TO_IMAGE / "unet")
+    name = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
+    for down, up in ((torch.zeros(4, 320), torch.zeros(320, 4)), (torch.zeros(4, 80), torch.zeros(320, 4))):
+        with pytest.raises(BundleError, match="another model"):
+            script.fuse_lora(unet, {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up})
+    with pytest.raises(BundleError, match="layout"):
+        script.fuse_lora(unet, {"unet.lora_A.weight": torch.zeros(4, 320)})
 
 
 def test_a_checkpoint_of_another_type_makes_no_bundle(script: ModuleType, tmp_path: Path):

@@ -52,7 +52,8 @@ def evaluate_outermost(
     inner = _through(first, outer, embedded, words)
     hidden = _through(last_but_one, torch.cat([deep, inner], dim=1), embedded, words)
     hidden = _through(last, torch.cat([hidden, outer], dim=1), embedded, words)
-    return unet.conv_out(unet.conv_act(unet.conv_norm_out(hidden)))
+    head: Any = unet  # by its type it might have no normalisation; Stable Diffusion's has
+    return head.conv_out(head.conv_act(head.conv_norm_out(hidden)))
 
 
 def _layers(block: Any) -> list[tuple[Any, Any]]:
