@@ -195,6 +195,25 @@ def test_nothing_of_a_work_is_held_while_the_device_waits_for_the_next(painter: 
     device.stop()
 
 
+def test_nothing_of_a_request_is_held_once_it_is_answered(engine: Engine[PlainPass], painter: PlainPainter):
+    def fail(called: str, _: int) -> None:
+        if called == "finish":
+            raise OutOfMemory("make it smaller")
+
+    held: list[weakref.ref[object]] = []
+    for hook in (painter.before_call, fail):
+        painter.before_call = hook
+        job = engine.submit(request(), deadline_s=WAIT_S)
+        held += [weakref.ref(job.answer), weakref.ref(job.product)]
+        job.answer.exception(WAIT_S)
+        del job
+    painter.before_call = lambda _name, _count: None
+    for _ in range(5):  # so that every thread of the pool has worked on something else
+        engine.submit(request(), deadline_s=WAIT_S).answer.result(WAIT_S)
+    gc.collect()
+    assert [future() for future in held] == [None] * 4
+
+
 def test_each_picture_is_the_same_alone_and_beside_others(engine: Engine[PlainPass]):
     together = engine.submit(request(seeds=(5, 6)), deadline_s=WAIT_S).answer.result(WAIT_S)
     for advert in together.adverts:

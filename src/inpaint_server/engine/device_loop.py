@@ -113,8 +113,9 @@ class DeviceLoop(Generic[D]):
         After the step they go to the end of the line: a short pass beside long ones is not held up by them.
         """
         first = self._active[0].under_way
-        room = min(self._max_batch, self._painter.room(first))
-        batch = [work for work in self._active if work.under_way.batch_key == first.batch_key][:room]
+        batch = [work for work in self._active if work.under_way.batch_key == first.batch_key]
+        if len(batch) > 1:
+            batch = batch[: min(self._max_batch, self._painter.room(first))]
         for work in batch:
             self._active.remove(work)
         return [work for work in batch if _still_wanted(work)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import cache
 from typing import Any
 
 from diffusers import (
@@ -43,4 +44,9 @@ def make_scheduler(name: Scheduler, noise_schedule: dict[str, Any]) -> Any:
 
 def takes_generator(scheduler: Any) -> bool:
     """Whether the solver draws noise of its own in `step`."""
-    return "generator" in inspect.signature(scheduler.step).parameters
+    return _step_takes_generator(type(scheduler))
+
+
+@cache
+def _step_takes_generator(solver: Any) -> bool:
+    return "generator" in inspect.signature(solver.step).parameters
