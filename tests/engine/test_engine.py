@@ -248,20 +248,17 @@ def test_a_short_pass_beside_a_long_one_ends_first(painter: PlainPainter):
 
 def test_a_short_request_beside_long_ones_ends_first(engine: Engine[PlainPass], painter: PlainPainter):
     """Though the long ones came first, fill a whole batch, and one of them is painted at another size."""
-    short_ended = threading.Event()
-    painter.before_step = lambda _: short_ended.wait(0.002)  # a step takes a while, as a real one does
-    ended: list[str] = []
-    jobs = {
-        "long": engine.submit(request(seeds=range(1, 4), steps=3000), deadline_s=WAIT_S),
-        "large": engine.submit(request(seeds=(10,), steps=3000, side=128), deadline_s=WAIT_S),
-    }
-    jobs["short"] = engine.submit(request(seeds=(20,), steps=2), deadline_s=WAIT_S)
-    for name, job in jobs.items():
-        job.answer.add_done_callback(lambda _, name=name: ended.append(name))
-    jobs["short"].answer.add_done_callback(lambda _: short_ended.set())
-    for job in jobs.values():
-        job.answer.result(WAIT_S)
-    assert ended[0] == "short"
+    ended = threading.Event()
+    painter.before_step = lambda _: ended.wait(0.01)  # a step takes a while, as a real one does
+    long = [
+        engine.submit(request(seeds=range(1, 4), steps=10_000), deadline_s=WAIT_S),
+        engine.submit(request(seeds=(10,), steps=10_000, side=128), deadline_s=WAIT_S),
+    ]
+    assert engine.submit(request(seeds=(20,), steps=2), deadline_s=WAIT_S).answer.result(WAIT_S).adverts
+    assert not any(job.answer.done() for job in long)
+    for job in long:
+        job.end(Draining("enough"))
+    ended.set()
 
 
 def test_a_full_line_refuses_and_what_was_admitted_still_ends(painter: PlainPainter):
