@@ -1,6 +1,6 @@
 """What each way of asking for fewer evaluations saves, and what it does to the picture: same weights, photos and seeds.
 
-    python benchmarks/sampling.py [--bundle demo] [--seeds 2] [--sheet out/sampling.png] [--way NAME=FIELDS ...]
+    python benchmarks/sampling.py [--bundle demo] [--subjects 6] [--seeds 2] [--sheet FILE] [--way NAME=FIELDS ...]
 
 Prints a Markdown table. An evaluation is one row of a UNet call: a step with guidance takes two, a joint one three.
 The ways take turns at every picture, so their ratios hold on a busy machine. What a picture shows is named by the small
@@ -32,12 +32,15 @@ from inpaint_server.models.device import choose
 from inpaint_server.models.painter import Painter
 from inpaint_server.schema import validate
 from inpaint_server.serving.resolve import resolve
-from inpaint_server.types import Advert, BundleDefaults, Pixels
+from inpaint_server.types import Advert, AdvertRequest, BundleDefaults, Pixels
 from training.judge import BACKDROP_PROMPTS, SURFACE_PROMPTS, Judge, lower_part
 
 PHOTOS: Final = bundles.DEMO.parent / "photos"
 JUDGES: Final = Path(__file__).parents[1] / "tests" / "training" / "judges"
-SUBJECTS: Final = (
+Subject = tuple[str, str, str]
+"""A demo photo, and the judges' words for what is behind it and below it."""
+
+SUBJECTS: Final[tuple[Subject, ...]] = (
     ("coffee", "brick wall", "wood"),
     ("bottle", "park", "grass"),
     ("shoe", "beach", "sand"),
@@ -83,12 +86,14 @@ class Result:
     rows: int = 0
     whole: int = 0
     adverts: list[Advert] = field(default_factory=list[Advert])
+    asked: list[Subject] = field(default_factory=list[Subject])
 
 
 def main(
     *,
     bundle: Annotated[str, typer.Option(help="`demo` or a folder.")] = "demo",
     sheet: Annotated[Path | None, typer.Option(help="Save every picture, a row for each subject.")] = None,
+    subjects: Annotated[int, typer.Option(min=1, max=len(SUBJECTS), help="Photos, each in a scene of its own.")] = 6,
     seeds: Annotated[int, typer.Option(help="Pictures of each subject.")] = 1,
     way: Annotated[list[str] | None, typer.Option(help="NAME=FIELDS as JSON, instead of the usual ones.")] = None,
 ) -> None:
@@ -97,39 +102,43 @@ def main(
     opened = bundles.open_bundle(bundles.find(bundle, Path()))
     painter = Painter(opened, choose("auto", "auto"), prompt_cache_bytes=10_000_000)
     ways = {name: json.loads(said) for name, _, said in (one.partition("=") for one in way)} if way else WAYS
-    results = paint_all(painter, opened.defaults, ways, seeds)
+    results = paint_all(
+        painter, opened.defaults, ways, [(one, seed) for seed in range(seeds) for one in SUBJECTS[:subjects]]
+    )
     print_table(results, painter, opened.defaults)
     if sheet is not None:
         sheet.parent.mkdir(parents=True, exist_ok=True)
-        tiles = [
-            (name, result.adverts[index].picture) for index in range(len(SUBJECTS)) for name, result in results.items()
-        ]
+        tiles = [(name, result.adverts[index].picture) for index in range(subjects) for name, result in results.items()]
         Image.fromarray(contact_sheet(tiles, tile_height=256, columns=len(results))).save(sheet)
 
 
 def paint_all(
-    painter: Painter, defaults: BundleDefaults, ways: dict[str, dict[str, Any]], seeds: int
+    painter: Painter,
+    defaults: BundleDefaults,
+    ways: dict[str, dict[str, Any]],
+    pictures: Sequence[tuple[Subject, int]],
 ) -> dict[str, Result]:
-    """Every subject from every seed, the ways taking turns; the first round, which warms up, is not timed."""
+    """Every picture (a subject and a seed) in every way, the ways taking turns."""
     counter = Counter(painter)
     engine = Engine(painter, queue=1, max_batch=1, mask_cache_bytes=100_000_000)
     results = {name: Result() for name in ways}
-    for seed in range(seeds):
-        for subject in SUBJECTS:
-            for name, fields in ways.items():
-                asked = request(subject, seed, fields, defaults)
-                counter.rows = counter.whole = 0
-                begun = time.perf_counter()
-                answer = engine.submit(asked, deadline_s=float("inf")).answer.result()
-                result = results[name]
-                result.seconds.append(time.perf_counter() - begun - answer.timings.segment / 1000)
-                result.rows, result.whole = counter.rows, counter.whole
-                result.adverts.append(answer.adverts[0])
+    for subject, seed in pictures:
+        warm_up = request(subject, seed, {"task": "mask"}, defaults)
+        engine.submit(warm_up, deadline_s=float("inf")).answer.result()
+        for fields, result in zip(ways.values(), results.values(), strict=True):
+            asked = request(subject, seed, fields, defaults)
+            counter.rows = counter.whole = 0
+            begun = time.perf_counter()
+            answer = engine.submit(asked, deadline_s=float("inf")).answer.result()
+            result.seconds.append(time.perf_counter() - begun)
+            result.rows, result.whole = counter.rows, counter.whole
+            result.adverts.append(answer.adverts[0])
+            result.asked.append(subject)
     engine.drain()
     return results
 
 
-def request(subject: tuple[str, str, str], seed: int, fields: dict[str, Any], defaults: BundleDefaults) -> Any:
+def request(subject: Subject, seed: int, fields: dict[str, Any], defaults: BundleDefaults) -> AdvertRequest:
     """One advert of a demo photo."""
     photo, backdrop, surface = subject
     pixels, _ = decode_photo((PHOTOS / f"{photo}.jpg").read_bytes(), max_pixels=64_000_000)
@@ -155,7 +164,7 @@ def print_table(results: dict[str, Result], painter: Painter, defaults: BundleDe
         receipts = [one.receipt for one in result.adverts if one.receipt is not None]
         print(
             f"| {name} | {result.rows} | {result.whole} | {ratio:.2f} | {np.mean(apart):.1f} "
-            f"| {right_names(result.adverts):.0%} | {np.mean([one.seam for one in receipts]):.2f} "
+            f"| {right_names(result):.0%} | {np.mean([one.seam for one in receipts]):.2f} "
             f"| {np.mean([one.expansion for one in receipts]):.3f} |"
         )
 
@@ -167,15 +176,14 @@ def difference(one: Advert, other: Advert) -> float:
     return float(np.abs(one.picture.astype(int) - other.picture)[scene].mean())
 
 
-def right_names(adverts: Sequence[Advert]) -> float:
+def right_names(result: Result) -> float:
     """Share of the judges' names, for what is behind and what is below, that are what was asked for."""
     backdrops, surfaces = (Judge.load(JUDGES / f"{name}.safetensors") for name in ("backdrops", "surfaces"))
-    above, below = backdrops.name([_above(one) for one in adverts]), surfaces.name([_below(one) for one in adverts])
-    asked = [SUBJECTS[index % len(SUBJECTS)] for index in range(len(adverts))]
+    above = backdrops.name([_above(one) for one in result.adverts])
+    below = surfaces.name([_below(one) for one in result.adverts])
     right = [
-        said == word
-        for names, position in ((above, 1), (below, 2))
-        for said, word in zip(names, (subject[position] for subject in asked), strict=True)
+        (backdrop == asked[1], surface == asked[2])
+        for backdrop, surface, asked in zip(above, below, result.asked, strict=True)
     ]
     return float(np.mean(right))
 
