@@ -17,7 +17,7 @@ from benchmarks.figures import Part
 from benchmarks.servers import OUT
 from inpaint_server.settings import let_waiting_threads_sleep
 
-PARTS: Final = ("engine", "serving", "transport", "planner", "soak", "cold_start", "peers")
+PARTS: Final = ("engine", "serving", "transport", "planner", "soak", "cold_start", "peers.comparison")
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
 
 RunsOption = Annotated[int, typer.Option(min=1, help="Times each way is measured; the median counts.")]

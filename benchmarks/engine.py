@@ -9,7 +9,7 @@ from PIL import Image
 from benchmarks import jobs
 from benchmarks.bare import evaluations, recorded, replay
 from benchmarks.figures import Figure, Part
-from benchmarks.obvious import THE_SAMPLES_OWN, Obvious, same_as_quality
+from benchmarks.obvious import THE_SAMPLES_OWN, Obvious, karras
 from benchmarks.process import NO_CACHES, ask, engine_here
 from benchmarks.timing import ratio, take_turns, told
 from inpaint_server.models.bundle import find, open_bundle
@@ -23,7 +23,7 @@ def measure(runs: int, bundle: str) -> Part:
     obvious = Obvious(opened.folder, opened.manifest.native_size)
     loaded = engine_here(bundle, **NO_CACHES)
     photo = Image.open(jobs.PHOTOS[0])
-    quality = same_as_quality(opened.manifest.guidance_scale)
+    quality = [karras(25, opened.manifest.guidance_scale)] * 3
     calls = {
         profile: recorded(lambda profile=profile: ask(loaded, jobs.fields(profile=profile)))
         for profile in ("quality", "fast", "seed")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+
+from PIL import Image
 
 from inpaint_server.models.bundle import DEMO
 
@@ -57,3 +60,38 @@ def picture(path: Path) -> str:
 def order(**more: object) -> Order:
     """An advert as JSON."""
     return Order(body=json.dumps(fields(**more)).encode())
+
+
+def inpainting(side: int, steps: int, guidance_scale: float) -> dict[str, object]:
+    """One inpainting pass: the lower half of a square photo, repainted."""
+    return {
+        "task": "inpaint",
+        "image": square_photo(side),
+        "mask": half(side, white="upper"),
+        "layers": [{"region": "around", "prompt": SCENES[0][1]}],
+        "placement": "original",
+        "width": side,
+        "height": side,
+        "steps": steps,
+        "guidance_scale": guidance_scale,
+        "seed": next(_seeds),
+    }
+
+
+def square_photo(side: int) -> str:
+    """A demo photo squeezed into a square, PNG, base64."""
+    with Image.open(PHOTOS[0]) as opened:
+        return _png(opened.convert("RGB").resize((side, side)))
+
+
+def half(side: int, *, white: str) -> str:
+    """A mask, PNG, base64: its `upper` or `lower` half white."""
+    mask = Image.new("L", (side, side))
+    mask.paste(255, (0, 0, side, side // 2) if white == "upper" else (0, side // 2, side, side))
+    return _png(mask)
+
+
+def _png(picture: Image.Image) -> str:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()

@@ -25,7 +25,7 @@ from inpaint_server.models.sam import SamConfig, build_sam
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """Solver, steps and guidance of one pass; guidance None is the pipeline's own."""
+    """Solver, steps and guidance of one pass."""
 
     solver: Any
     options: dict[str, Any]
@@ -33,11 +33,10 @@ class Effort:
     guidance_scale: float
 
 
-def same_as_quality(guidance_scale: float) -> list[Effort]:
-    """What our profile `quality` does in each of the three passes."""
-    karras = {"use_karras_sigmas": True}
-    effort = Effort(solver=DPMSolverMultistepScheduler, options=karras, steps=25, guidance_scale=guidance_scale)
-    return [effort] * 3
+def karras(steps: int, guidance_scale: float) -> Effort:
+    """The solver of our profile `quality`."""
+    options = {"use_karras_sigmas": True}
+    return Effort(solver=DPMSolverMultistepScheduler, options=options, steps=steps, guidance_scale=guidance_scale)
 
 
 _PNDM: Final = {"skip_prk_steps": True, "set_alpha_to_one": False}
