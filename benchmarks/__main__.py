@@ -30,7 +30,6 @@ def run_all(
     *,
     runs: RunsOption = 3,
     bundle: BundleOption = "demo",
-    publish: Annotated[bool, typer.Option("--publish", help="Write the table into docs/benchmarks.md too.")] = False,
 ) -> None:
     """Measure, then print the table."""
     OUT.mkdir(parents=True, exist_ok=True)
@@ -44,8 +43,12 @@ def run_all(
         else:
             typer.echo(f"{name} failed; the others go on.", err=True)
     typer.echo(report.write(OUT, found, about, f"python -m benchmarks all {' '.join(parts or [])} --runs {runs}"))
-    if publish:
-        report.publish(OUT)
+
+
+@app.command("publish")
+def publish() -> None:
+    """Put the last run's table and plot into docs/benchmarks.md."""
+    report.publish(OUT)
 
 
 @app.command("part")

@@ -42,6 +42,12 @@ class Call:
         """Pictures (with guidance, twice as many) in the call: what the literature counts as evaluations."""
         return len(self.arguments[0]) if self.arguments else 1
 
+    @property
+    def shapes(self) -> tuple[torch.Size, ...]:
+        """Of every tensor it was given."""
+        given = (*self.arguments, *self.named.values())
+        return tuple(tensor.shape for tensor in given if isinstance(tensor, torch.Tensor))
+
     def again(self) -> object:
         """Make the same call."""
         return self.model(*self.arguments, **self.named)

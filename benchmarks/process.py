@@ -10,7 +10,7 @@ from inpaint_server.serving.load import Loaded, load
 from inpaint_server.settings import read
 from inpaint_server.types import Answer
 
-NO_CACHES = {"photo_cache_mb": 0, "prompt_cache_mb": 0, "background_cache_mb": 0}
+NO_CACHES = dict.fromkeys(("photo_cache_mb", "mask_cache_mb", "prompt_cache_mb", "background_cache_mb"), 0)
 """Where one request is measured, nothing may be known from the one before."""
 
 _NEVER_S = float("inf")

@@ -22,7 +22,7 @@ WARM_UP = 100
 REQUESTS = 500
 _CLIENTS = 4
 _SAMPLE_EVERY = 20
-_SMALL_CACHES = {f"INPAINT_{name}_CACHE_MB": "2" for name in ("PHOTO", "PROMPT", "BACKGROUND")}
+_SMALL_CACHES = {f"INPAINT_{name}_CACHE_MB": "2" for name in ("PHOTO", "MASK", "PROMPT", "BACKGROUND")}
 """Full before the warm-up is over: what a cache may hold by its setting is no leak."""
 
 

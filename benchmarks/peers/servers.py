@@ -89,7 +89,7 @@ def _toolkit(python: Path, bundle: Path, port: int) -> tuple[list[str], dict[str
         "PATH": f"{python.parent}:/usr/bin:/bin",
         "PYTHONUNBUFFERED": "1",
     }
-    return [str(python), "-c", program, *start, "--models", f"model={folder / 'model'}"], environment
+    return [str(python), "-c", program, *start, "--models", "model=model"], environment
 
 
 def _iopaint(python: Path, bundle: Path, port: int) -> tuple[list[str], dict[str, str]]:
