@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := src tests scripts training
 
-.PHONY: setup demo test check format lock sbom test-gpu train train-tiny bench clean
+.PHONY: setup demo test check format lock sbom test-gpu train train-tiny bench bench-publish clean
 
 setup: $(READY)
 
@@ -36,8 +36,11 @@ train: $(READY)  ## Draw the pictures and train the demo bundle again (hours)
 train-tiny: $(READY)  ## The same from end to end, as small as can be (a minute)
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training --tiny all
 
-bench: $(READY)  ## What an advert costs, beside the obvious way
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python benchmarks/engine.py
+bench: $(READY)  ## What an advert costs, beside the obvious way and other servers: a table, a plot, a JSON in out/bench
+	$(BIN)/python -m benchmarks all
+
+bench-publish: $(READY)  ## Put the last run's table and plot into docs/benchmarks.md
+	$(BIN)/python -m benchmarks publish
 
 format: $(READY)
 	$(BIN)/ruff format .

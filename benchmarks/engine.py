@@ -1,202 +1,107 @@
-"""What an advert costs here, beside the obvious way, on the same weights, in one run: a Markdown table.
-
-    python benchmarks/engine.py [--bundle demo] [--runs 5] [--size 256]
-
-Rows are ratios of medians, so they hold on a noisy machine as long as its noise is spread over the whole run: the ways
-compared take turns.
-"""
+"""One request in one process: beside its bare model calls, the obvious way, other profiles, and a second request."""
 
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import wait
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
 
-import numpy as np
-import torch
-import typer
-from diffusers import StableDiffusionInpaintPipeline, StableDiffusionPipeline
 from PIL import Image
 
-from inpaint_server.engine.engine import Engine
-from inpaint_server.models import bundle as bundles
-from inpaint_server.models.device import choose
-from inpaint_server.models.painter import Painter
-from inpaint_server.models.schedulers import make_scheduler
-from inpaint_server.schema import validate
-from inpaint_server.serving.resolve import resolve
-from inpaint_server.types import AdvertRequest, Generate, Pixels, ProductMask, Sampling, Scheduler, Size, frozen_array
+from benchmarks import jobs
+from benchmarks.bare import evaluations, recorded, replay
+from benchmarks.figures import Figure, Part
+from benchmarks.obvious import THE_SAMPLES_OWN, Obvious, karras
+from benchmarks.process import NO_CACHES, ask, engine_here
+from benchmarks.timing import ratio, take_turns, told
+from inpaint_server.models.bundle import find, open_bundle
+from inpaint_server.serving.load import Loaded
+from inpaint_server.settings import read
 
-NEVER_S = float("inf")
+
+def measure(runs: int, bundle: str) -> Part:
+    """Every comparison that needs no server."""
+    opened = open_bundle(find(bundle, read().model_dir))
+    obvious = Obvious(opened.folder, opened.manifest.native_size)
+    loaded = engine_here(bundle, **NO_CACHES)
+    photo = Image.open(jobs.PHOTOS[0])
+    quality = [karras(25, opened.manifest.guidance_scale)] * 3
+    calls = {
+        profile: recorded(lambda profile=profile: ask(loaded, jobs.fields(profile=profile)))
+        for profile in ("quality", "fast", "seed")
+    }
+    seconds = take_turns(
+        runs,
+        {
+            "bare model calls": lambda: replay(calls["quality"]),
+            "ours, quality": lambda: ask(loaded, jobs.fields(profile="quality")),
+            "obvious, same steps": lambda: obvious.advert(photo, jobs.SCENES[0], 1, quality),
+            "ours, fast": lambda: ask(loaded, jobs.fields(profile="fast")),
+            "ours, seed's steps": lambda: ask(loaded, jobs.fields(profile="seed")),
+            "obvious, seed's steps": lambda: obvious.advert(photo, jobs.SCENES[0], 1, THE_SAMPLES_OWN),
+        },
+    )
+    loaded.engine.drain()
+    counted = {profile: evaluations(made) for profile, made in calls.items()}
+    return Part(
+        figures=[*_ratios(seconds), *_evaluations(counted), *_second_request(bundle, runs)],
+        series={"seconds of one advert": {name: statistics.median(values) for name, values in seconds.items()}},
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """The weights twice: behind the engine, and in diffusers' own pipelines."""
+def _ratios(seconds: dict[str, list[float]]) -> list[Figure]:
+    compared = (
+        ("one request over the sum of its bare model calls", "ours, quality", "bare model calls", {"at_most": 1.03}),
+        (
+            "one request over the obvious way with as many steps",
+            "ours, quality",
+            "obvious, same steps",
+            {"at_most": 1.0},
+        ),
+        ("profile `seed` over profile `quality`, time", "ours, seed's steps", "ours, quality", {"at_least": 3.0}),
+        ("the obvious way with the sample's steps over `quality`", "obvious, seed's steps", "ours, quality", {}),
+    )
+    return [
+        Figure(name=name, value=ratio(seconds, first, second), detail=told(seconds, first, second), **wanted)
+        for name, first, second, wanted in compared
+    ]
 
-    painter: Painter
-    engine: Engine[Any]
-    defaults: Any
-    text_to_image: Any
-    inpainting: Any
-    size: int
 
-    def request(self, profile: str, seed: int) -> AdvertRequest:
-        """An advert of a grey photo whose mask is given: the mask's cost is not compared here."""
-        wire = validate(
-            {
-                "image": "given",
-                "background_prompt": "a brick wall",
-                "foreground_prompt": "a wooden table",
-                "profile": profile,
-                "seed": seed,
-                "width": self.size,
-                "height": self.size,
-            }
+def _evaluations(counted: dict[str, int]) -> list[Figure]:
+    """How many rows the UNets see for one advert; a row with and one without the words are two."""
+    wanted = {"quality": 3.3, "fast": 15.0}
+    return [
+        Figure(
+            name=f"profile `seed` over profile `{profile}`, UNet evaluations",
+            value=counted["seed"] / counted[profile],
+            at_least=least,
+            detail=f"{counted['seed']} / {counted[profile]}",
         )
-        photo = Pixels(frozen_array(np.full((self.size, self.size, 3), 128, np.uint8)))
-        mask = np.zeros((self.size, self.size), np.uint8)
-        mask[self.size // 4 :, self.size // 3 : -self.size // 3] = 255
-        return resolve(wire, photo, ProductMask(frozen_array(mask)), self.defaults, draw_seed=lambda: seed)
+        for profile, least in wanted.items()
+    ]
 
 
-def main(
-    *,
-    bundle: Annotated[str, typer.Option(help="`demo` or a folder.")] = "demo",
-    runs: Annotated[int, typer.Option(help="Times each way is run; the median counts.")] = 5,
-    size: Annotated[int, typer.Option(help="Side of the canvas, pixels.")] = 256,
-) -> None:
-    """Run every comparison and print the table."""
-    bench = prepare(bundle, size)
-    print(
-        f"{bench.painter.card.device}, {torch.get_num_threads()} threads, bundle {bench.painter.card.bundle}, ", end=""
-    )
-    print(f"{size} x {size}, median of {runs}\n")
-    print("| compared | first | second | first / second |\n| --- | --- | --- | --- |")
-    for name, first, second in comparisons(bench):
-        one, other = medians(runs, first, second)
-        print(f"| {name} | {one:.2f} s | {other:.2f} s | {one / other:.2f} |", flush=True)
-    bench.engine.drain()
-
-
-def prepare(bundle: str, size: int) -> Bench:
-    """Load everything and run each way once."""
-    opened = bundles.open_bundle(bundles.find(bundle, Path()))
-    painter = Painter(opened, choose("auto", "auto"))
-    pipelines: list[Any] = []
-    for kind, folder in (
-        (StableDiffusionPipeline, bundles.TEXT_TO_IMAGE),
-        (StableDiffusionInpaintPipeline, bundles.INPAINTING),
-    ):
-        device = choose("auto", "auto")
-        pipeline: Any = kind.from_pretrained(opened.folder / folder, dtype=device.dtype, local_files_only=True)
-        pipeline.to(device.torch_device).set_progress_bar_config(disable=True)
-        pipelines.append(pipeline)
-    engine = Engine(painter, queue=64, max_batch=8)
-    bench = Bench(
-        painter=painter,
-        engine=engine,
-        defaults=opened.defaults,
-        text_to_image=pipelines[0],
-        inpainting=pipelines[1],
-        size=size,
-    )
-    ours(bench, "fast", [0])
-    return bench
-
-
-def comparisons(bench: Bench) -> Sequence[tuple[str, Callable[[], object], Callable[[], object]]]:
-    """Name, first way, second way."""
-    defaults = bench.defaults.guidance_scale
-    same = [("dpmpp_2m_karras", 25, defaults)] * 3
-    seeds_way = [("pndm", 50, 10.0), ("pndm", 100, 8.5), ("pndm", 100, 8.5)]
-    return (
-        (
-            "our `quality` / the bare model calls of its three passes",
-            lambda: ours(bench, "quality", [1]),
-            lambda: bare(bench),
-        ),
-        (
-            "our `quality` / diffusers' pipelines, same steps",
-            lambda: ours(bench, "quality", [1]),
-            lambda: obvious(bench, same),
-        ),
-        (
-            "the replaced sample's steps in diffusers' pipelines / our `quality`",
-            lambda: obvious(bench, seeds_way),
-            lambda: ours(bench, "quality", [1]),
-        ),
-        (
-            "8 adverts one after the other / 8 at once",
-            lambda: [ours(bench, "fast", [seed]) for seed in range(8)],
-            lambda: ours(bench, "fast", range(8)),
-        ),
-    )
-
-
-def medians(runs: int, first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
-    """Median seconds of two ways that take turns."""
-    seconds: tuple[list[float], list[float]] = ([], [])
+def _second_request(bundle: str, runs: int) -> list[Figure]:
+    """The same photo again, in another scene: what is left of the time on its mask."""
+    shares: list[float] = []
+    told_ms = ""
     for _ in range(runs):
-        for way, spent in zip((first, second), seconds, strict=True):
-            begun = time.perf_counter()
-            way()
-            spent.append(time.perf_counter() - begun)
-    return statistics.median(seconds[0]), statistics.median(seconds[1])
+        loaded = engine_here(bundle)
+        first, second = (_mask_ms(loaded, scene) for scene in range(2))
+        loaded.engine.drain()
+        shares.append(second / first)
+        told_ms = f"{second:.2f} ms / {first:.2f} ms"
+    return [
+        Figure(
+            name="time on the mask, second request with a photo over the first",
+            value=100 * statistics.median(shares),
+            unit="%",
+            at_most=5.0,
+            detail=told_ms,
+        )
+    ]
 
 
-def ours(bench: Bench, profile: str, seeds: Sequence[int]) -> None:
-    """Requests to the engine, all at once."""
-    jobs = [bench.engine.submit(bench.request(profile, seed), deadline_s=NEVER_S) for seed in seeds]
-    wait([job.answer for job in jobs])
-    for job in jobs:
-        job.answer.result()
-
-
-def bare(bench: Bench) -> None:
-    """Begin, step and finish of three passes, with nothing around them."""
-    request = bench.request("quality", 1)
-    canvas = Size(height=bench.size, width=bench.size)
-    how: Sampling = request.background_sampling
-    painted: list[Pixels] = []
-    for ask in (
-        Generate(prompt="a brick wall", negative_prompt="", size=canvas, sampling=how, noise_seed=1),
-        *(inpaint_of(request, how) for _ in range(2)),
-    ):
-        (one,) = bench.painter.begin([ask])
-        while not one.done:
-            bench.painter.advance([one])
-        painted += bench.painter.finish([one])
-
-
-def inpaint_of(request: AdvertRequest, how: Sampling) -> Any:
-    """An inpainting pass of the request's photo around its mask."""
-    from inpaint_server.types import Inpaint, PaintMask
-
-    assert request.photo is not None
-    assert request.mask is not None
-    mask = PaintMask(frozen_array(255 - request.mask))
-    return Inpaint(canvas=request.photo, mask=mask, prompt="a table", negative_prompt="", sampling=how, noise_seed=2)
-
-
-def obvious(bench: Bench, passes: Sequence[tuple[Scheduler, int, float]]) -> None:
-    """The replaced sample's algorithm written with diffusers' pipelines: a background, then two inpaintings."""
-    request = bench.request("quality", 1)
-    assert request.photo is not None
-    assert request.mask is not None
-    photo, mask = Image.fromarray(request.photo), Image.fromarray(255 - request.mask)
-    shape = {"height": bench.size, "width": bench.size, "output_type": "np"}
-    for number, (scheduler, steps, guidance_scale) in enumerate(passes):
-        how = {"num_inference_steps": steps, "guidance_scale": guidance_scale, **shape}
-        pipeline = bench.inpainting if number else bench.text_to_image
-        pipeline.scheduler = make_scheduler(scheduler, bench.painter.text_to_image.noise_schedule)
-        inputs = {"image": photo, "mask_image": mask, "strength": 1.0} if number else {}
-        pipeline("a brick wall", generator=torch.Generator().manual_seed(1), **inputs, **how)
-
-
-if __name__ == "__main__":
-    typer.run(main)
+def _mask_ms(loaded: Loaded, scene: int) -> float:
+    background, foreground = jobs.SCENES[scene]
+    same_photo = {**jobs.fields(steps=1), "image": jobs.picture(jobs.PHOTOS[0])}
+    (answer,) = ask(loaded, {**same_photo, "background_prompt": background, "foreground_prompt": foreground})
+    return answer.timings.segment

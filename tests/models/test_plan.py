@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Any
 
 import pytest
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
+from benchmarks import planner
 from inpaint_server.cli import app
 from inpaint_server.models import bundle as bundles
-from inpaint_server.models.cost import Cost, measure
+from inpaint_server.models.cost import measure
 from inpaint_server.models.painter import Painter
 from inpaint_server.models.plan import ACCELERATORS, largest_batch, make_plan, of_bundle, of_stable_diffusion_15
 from inpaint_server.types import Size
 
 A10G = ACCELERATORS["a10g"]
 SMALL = Size(height=256, width=256)
-
-
-def measured(forward: Callable[[], object]) -> tuple[int, int]:
-    """Operations, and peak bytes by the allocator's own record, of a real forward."""
-    with torch.inference_mode():
-        forward()
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as flops:
-            forward()
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as record:
-            forward()
-    results: Any = record.profiler
-    events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
-    sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
-    return flops.get_total_flops(), max(accumulate(sizes))
+STAGES = 6
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +33,12 @@ def forwards(painter: Painter) -> dict[str, tuple[Any, Callable[[], object]]]:
     }
 
 
-@pytest.mark.parametrize("name", ["unet", "decode"])
-def test_operations_and_memory_are_what_a_real_forward_takes(forwards: dict[str, Any], name: str):
-    module, forward = forwards[name]
-    planned: Cost = measure(module, forward)
-    operations, peak = measured(forward)
-    assert planned.operations == pytest.approx(operations, rel=0.01)
-    assert planned.activation_bytes == pytest.approx(peak, rel=0.1)
+def test_the_plan_of_an_advert_is_within_a_tenth_of_what_its_own_model_calls_take():
+    """Operations, weights and every stage's peak, of one request that the engine answers here."""
+    compared = planner.compare("demo")
+    assert [figure.name for figure in compared if not figure.holds] == []
+    assert len(compared) == len(("operations", "weights")) + STAGES
+    assert {figure.at_most for figure in compared} == {10.0}
 
 
 def test_without_data_the_figures_are_the_same(forwards: dict[str, Any]):

@@ -155,6 +155,9 @@ def of_stable_diffusion_15(sam: str) -> Architectures:
 def make_plan(models: Architectures, *, size: Size, batch: int, steps: int, dtype: torch.dtype = torch.float16) -> Plan:
     """Plan a batch of adverts: a background and two inpainting passes, with guidance.
 
+    Segment Anything sees the photo, and the finished picture for its receipt. Each advert has three texts: for the
+    background, for the foreground, and the negative one.
+
     Args:
         models: What runs.
         size: The canvas.
@@ -169,8 +172,8 @@ def make_plan(models: Architectures, *, size: Size, batch: int, steps: int, dtyp
     rows = 2 * batch
     with torch.device("meta"):
         stages = (
-            Stage(name="segment", calls=batch, cost=_segment(models.segmenter, dtype)),
-            Stage(name="encode prompts", calls=4, cost=_encode_prompt(text)),
+            Stage(name="segment", calls=2 * batch, cost=_segment(models.segmenter, dtype)),
+            Stage(name="encode prompts", calls=3 * batch, cost=_encode_prompt(text)),
             Stage(name="paint backgrounds", calls=steps, cost=_evaluate(background, text, rows, latents, dtype)),
             Stage(name="encode canvases", calls=2 * batch, cost=_encode_canvas(vae, size, dtype)),
             Stage(name="inpaint", calls=2 * steps, cost=_evaluate(inpainting, text, rows, latents, dtype)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import structlog
 
 from inpaint_server.engine.engine import Engine
 from inpaint_server.errors import InvalidRequest
@@ -23,6 +24,8 @@ from inpaint_server.types import (
     Size,
     frozen_array,
 )
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,6 +55,7 @@ def load(settings: Settings) -> Loaded:
         photo_cache_bytes=int(settings.photo_cache_mb * 1e6),
         prompt_cache_bytes=int(settings.prompt_cache_mb * 1e6),
     )
+    log.info("weights_loaded", bundle=models.card.bundle)
     engine = Engine(
         models,
         queue=settings.queue,

@@ -1,0 +1,121 @@
+"""The same job on the same weights, ours and the peers taking turns: one client, then eight."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from shutil import copytree
+
+from benchmarks import jobs
+from benchmarks.clients import Load, side_by_side
+from benchmarks.figures import Figure, Part
+from benchmarks.jobs import Order
+from benchmarks.peers.servers import IOPAINT, IOPAINTS_SIDE, LITSERVE, STEPS, TOOLKIT, Peer
+from benchmarks.servers import OUT, Server, ours
+from inpaint_server.models.bundle import find, open_bundle, write_manifest
+from inpaint_server.settings import read
+
+_CLIENTS = 8
+_ALONE = 2
+
+
+def measure(runs: int, bundle: str) -> Part:
+    """Whole adverts against LitServe and the Hugging Face toolkit, one inpainting against IOPaint."""
+    folder = find(bundle, read().model_dir)
+    guidance = open_bundle(folder).manifest.guidance_scale
+
+    def advert() -> Order:
+        return jobs.order(steps=STEPS, guidance_scale=guidance)
+
+    def inpainting() -> Order:
+        return Order(body=json.dumps(jobs.inpainting(IOPAINTS_SIDE, STEPS, guidance)).encode())
+
+    adverts = _compare(runs, folder, advert, guidance, (LITSERVE, TOOLKIT))
+    inpaintings = _compare(runs, _native_at(IOPAINTS_SIDE, folder), inpainting, guidance, (IOPAINT,))
+    return Part(
+        figures=[*adverts.figures, *inpaintings.figures],
+        series={
+            f"adverts per minute, {STEPS} steps a pass": adverts.series["per minute"],
+            f"inpaintings per minute, {IOPAINTS_SIDE} px, {STEPS} steps": inpaintings.series["per minute"],
+        },
+        remarks=[*adverts.remarks, *inpaintings.remarks],
+    )
+
+
+def _compare(runs: int, folder: Path, our_order: Callable[[], Order], guidance: float, peers: tuple[Peer, ...]) -> Part:
+    """Every server is up at the same time and idle while another is asked."""
+    remarks: list[str] = []
+    with ExitStack() as stack:
+        servers: dict[str, tuple[Server, Callable[[], Order]]] = {
+            "ours": (stack.enter_context(ours(bundle=str(folder))), our_order)
+        }
+        for peer in peers:
+            try:
+                server = stack.enter_context(peer.running(folder))
+                side_by_side(server.url, [[peer.order(guidance)]] * 2)
+            except (SystemExit, subprocess.CalledProcessError) as error:
+                remarks.append(f"{peer.name} could not be compared: {error}")
+                continue
+            servers[peer.name] = (server, lambda peer=peer: peer.order(guidance))
+        side_by_side(servers["ours"][0].url, [[our_order()]] * 2)
+        turns = [
+            {name: (_load(*asked, clients=1), _load(*asked, clients=_CLIENTS)) for name, asked in servers.items()}
+            for _ in range(runs)
+        ]
+    names = [name for name in servers if name != "ours"]
+    return Part(
+        figures=[figure for name in names for figure in _figures(name, turns)],
+        series={
+            "per minute": {
+                f"{name}, {clients}": 60 * statistics.median(turn[name][column].per_second for turn in turns)
+                for name in servers
+                for column, clients in enumerate(("1 client", f"{_CLIENTS} clients"))
+            }
+        },
+        remarks=remarks,
+    )
+
+
+def _load(server: Server, order: Callable[[], Order], *, clients: int) -> Load:
+    return side_by_side(server.url, [[order() for _ in range(_ALONE if clients == 1 else 1)] for _ in range(clients)])
+
+
+def _figures(name: str, turns: list[Mapping[str, tuple[Load, Load]]]) -> list[Figure]:
+    alone = [(turn["ours"][0].mean, turn[name][0].mean) for turn in turns]
+    together = [(turn["ours"][1].per_second, turn[name][1].per_second) for turn in turns]
+    seconds, rates = ([statistics.median(column) for column in zip(*pairs, strict=True)] for pairs in (alone, together))
+    return [
+        Figure(
+            name=f"one client's latency, ours over {name}",
+            value=statistics.median(mine / theirs for mine, theirs in alone),
+            at_most=1.0,
+            detail=f"{seconds[0]:.2f} s / {seconds[1]:.2f} s",
+        ),
+        Figure(
+            name=f"requests per second with {_CLIENTS} clients, ours over {name}",
+            value=statistics.median(mine / theirs for mine, theirs in together),
+            at_least=1.0,
+            detail=f"{rates[0]:.3f} / {rates[1]:.3f} per second",
+        ),
+    ]
+
+
+def _native_at(side: int, folder: Path) -> Path:
+    """The bundle as one whose models know a larger canvas: ours would otherwise paint fewer pixels and enlarge them."""
+    copy = OUT / f"bundle-{side}"
+    if not copy.exists():
+        was = open_bundle(folder).manifest
+        copytree(folder, copy)
+        write_manifest(
+            copy,
+            name=f"{was.name}-{side}",
+            version=was.version,
+            licence=was.licence,
+            native_size=side,
+            guidance_scale=was.guidance_scale,
+        )
+    return copy

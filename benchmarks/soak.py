@@ -1,0 +1,95 @@
+"""Hundreds of mixed requests to one server: does its memory come back to where it was?"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+from PIL import Image
+from tqdm import tqdm
+
+from benchmarks import jobs
+from benchmarks.clients import client_of
+from benchmarks.figures import Figure, Part
+from benchmarks.servers import ours
+
+WARM_UP = 100
+REQUESTS = 500
+_CLIENTS = 4
+_SAMPLE_EVERY = 20
+_SMALL_CACHES = {f"INPAINT_{name}_CACHE_MB": "2" for name in ("PHOTO", "MASK", "PROMPT", "BACKGROUND")}
+"""Full before the warm-up is over: what a cache may hold by its setting is no leak."""
+
+
+def measure(runs: int, bundle: str) -> Part:  # noqa: ARG001 - a soak is one run, however many the others are
+    """Mixed requests from four clients; memory after the warm-up against memory at the end."""
+    with ours("--direct", bundle=bundle, **_SMALL_CACHES) as server, client_of(server.url) as client:
+        orders = _mixed()
+        _post(client, orders, WARM_UP)
+        samples = [server.resident_bytes() / 1e6]
+        statuses: dict[int, int] = {}
+        for _ in tqdm(range(REQUESTS // _SAMPLE_EVERY), desc="soak"):
+            for status in _post(client, orders, _SAMPLE_EVERY):
+                statuses[status] = statuses.get(status, 0) + 1
+            samples.append(server.resident_bytes() / 1e6)
+    answered = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
+    return Part(
+        figures=[
+            Figure(
+                name=f"growth of resident memory over {REQUESTS} mixed requests",
+                value=100 * (max(samples[-3:]) / samples[0] - 1),
+                unit="%",
+                at_most=2.0,
+                detail=f"{samples[0]:.0f} MB after {WARM_UP} requests, then {answered}",
+            )
+        ],
+        series={"resident memory, MB": {"server": samples}},
+    )
+
+
+def _post(client: httpx.Client, orders: Iterator[dict[str, object]], number: int) -> list[int]:
+    """Some requests side by side; their status codes."""
+
+    def one(fields: dict[str, object]) -> int:
+        accept = str(fields.pop("accept"))
+        body = json.dumps(fields).encode()
+        headers = {"content-type": "application/json", "accept": accept}
+        return client.post("/invocations", content=body, headers=headers).status_code
+
+    with ThreadPoolExecutor(max_workers=_CLIENTS) as pool:
+        return list(pool.map(one, [next(orders) for _ in range(number)]))
+
+
+def _mixed() -> Iterator[dict[str, object]]:
+    """Every task, many sizes and forms, now and then a request that is refused; always the same sequence."""
+    draw = random.Random(0)  # noqa: S311
+    while True:
+        fields = jobs.fields(
+            task=draw.choice(["advert", "advert", "mask", "background", "inpaint"]),
+            width=8 * draw.randint(8, 32),
+            height=8 * draw.randint(8, 32),
+            steps=draw.randint(1, 3),
+            num_images=draw.randint(1, 2),
+            output_format=draw.choice(["png", "jpeg", "webp"]),
+            return_layers=draw.random() < 0.3,
+            scheduler=draw.choice(["dpmpp_2m_karras", "euler_ancestral", "ddim"]),
+        )
+        if draw.random() < 0.5:
+            fields["image"] = _small_photo(draw)
+        if draw.random() < 0.05:
+            fields["width"] = 63
+        yield {**fields, "accept": draw.choice(["application/json", "image/png", "application/zip"])}
+
+
+def _small_photo(draw: random.Random) -> str:
+    """A photo nobody has seen before."""
+    with Image.open(draw.choice(jobs.PHOTOS)) as opened:
+        small = opened.resize((draw.randint(100, 300), draw.randint(100, 300)))
+    file = io.BytesIO()
+    small.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,99 @@
+"""What the front door and the way through it add to a request of about a second, large photo in, large picture out.
+
+The engine tells in each answer how long decoding, painting and encoding took together. What the client waited beyond
+that is transport: reading the body, the front door's Java and its handler, the socket, and the way back.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import statistics
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import jobs
+from benchmarks.clients import client_of, send
+from benchmarks.figures import Figure, Part
+from benchmarks.jobs import Order
+from benchmarks.servers import ours
+
+_PHOTO_BYTES = 1_500_000
+_FIELDS = {"width": 1024, "height": 1024, "steps": 5, "placement": "centre"}
+_REQUESTS_A_RUN = 5
+
+
+def measure(runs: int, bundle: str) -> Part:
+    """The same requests through the front door and straight to the engine, in turn."""
+    photo = large_photo()
+    beyond: dict[str, list[float]] = {"front door": [], "direct": []}
+    shares: list[float] = []
+    replies: list[int] = []
+    totals: list[float] = []
+    with (
+        ours(bundle=bundle) as behind,
+        ours("--direct", bundle=bundle) as direct,
+        client_of(behind.url) as through,
+        client_of(direct.url) as straight,
+    ):
+        clients = {"front door": through, "direct": straight}
+        for client in clients.values():
+            send(client, _order(photo))
+        for _ in range(runs * _REQUESTS_A_RUN):
+            for name, client in clients.items():
+                sent = send(client, _order(photo))
+                told = json.loads(sent.reply.headers["x-amzn-sagemaker-custom-attributes"])
+                inside_ms = told["timings_ms"]["total"]
+                beyond[name].append(1000 * sent.seconds - inside_ms)
+                if name == "front door":
+                    shares.append(100 * beyond[name][-1] / inside_ms)
+                    totals.append(inside_ms)
+                    replies.append(len(sent.reply.content))
+    middle = {name: statistics.median(values) for name, values in beyond.items()}
+    sizes = (
+        f"{len(photo) / 1e6:.2f} MB in, {statistics.median(replies) / 1e6:.2f} MB out, "
+        f"{statistics.median(totals) / 1000:.2f} s inside, {len(totals)} requests"
+    )
+    return Part(
+        figures=[
+            Figure(name="front door and transport", value=middle["front door"], unit="ms", at_most=30, detail=sizes),
+            Figure(
+                name="front door and transport, share of the request",
+                value=statistics.median(shares),
+                unit="%",
+                at_most=3,
+                detail=sizes,
+            ),
+            Figure(
+                name="transport without the front door (`--direct`)", value=middle["direct"], unit="ms", detail=sizes
+            ),
+        ],
+        series={"milliseconds beyond the engine's own": dict(beyond)},
+    )
+
+
+def _order(photo: bytes) -> Order:
+    """The photo itself as the body, the picture itself as the answer."""
+    told = {name: value for name, value in jobs.fields(**_FIELDS).items() if name != "image"}
+    headers = {
+        "content-type": "image/jpeg",
+        "accept": "image/png",
+        "x-amzn-sagemaker-custom-attributes": json.dumps(told),
+    }
+    return Order(body=photo, headers=headers)
+
+
+def large_photo() -> bytes:
+    """A demo photo enlarged, with a camera's noise, as a JPEG of 1.5 MB."""
+    with Image.open(jobs.PHOTOS[0]) as opened:
+        small = opened.convert("RGB")
+    large = np.asarray(small.resize((small.width * 2, small.height * 2), Image.Resampling.LANCZOS), np.int16)
+    noise = np.random.default_rng(0).normal(0, 6, large.shape)
+    grainy = Image.fromarray(np.clip(large + noise, 0, 255).astype(np.uint8))
+    for quality in range(98, 50, -1):
+        file = io.BytesIO()
+        grainy.save(file, "JPEG", quality=quality)
+        if file.tell() <= _PHOTO_BYTES:
+            return file.getvalue()
+    raise SystemExit("No quality makes the photo small enough.")
