@@ -6,7 +6,7 @@ handed to another thread, cached or compared without a copy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NewType
 
@@ -297,6 +297,7 @@ class AdvertRequest:
         joint: Whether all layers are painted in one pass, each with its own words, instead of one after the other.
         output_format: How pictures are encoded.
         return_layers: Whether the steps in between are answered too.
+        asked: The fields that decide a picture, in the wire's words, without pictures and seed.
         warnings: Sentences about what was adjusted on the way in.
     """
 
@@ -322,6 +323,7 @@ class AdvertRequest:
     output_format: OutputFormat
     return_layers: bool
     joint: bool = False
+    asked: Mapping[str, object] = field(default_factory=dict[str, object])
     warnings: tuple[str, ...] = ()
 
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from inpaint_server.errors import InvalidRequest, TooLarge
-from inpaint_server.imaging.codec import decode_mask, decode_photo, encode, fit_mask
-from inpaint_server.types import Size, UInt8Array
+from inpaint_server.imaging.codec import decode_mask, decode_photo, encode, fit_mask, read_note
+from inpaint_server.types import OutputFormat, Size, UInt8Array
 from tests.imaging.pictures import LIMIT, file, noise
 
 
@@ -368,3 +368,18 @@ def test_the_same_pixels_give_the_same_bytes(form: str, picture: UInt8Array):
 def test_the_worst_advert_fits_a_reply():
     """Noise cannot be packed; 512 x 512 of it in base64 stays under a megabyte and a half of JSON."""
     assert len(encode(noise(512, 512), "png")) * 4 / 3 < 1_100_000
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
+def test_a_note_travels_in_the_file_and_changes_no_pixel(form: OutputFormat):
+    picture = noise(20, 30)
+    noted, plain = encode(picture, form, '{"seed": 7}'), encode(picture, form)
+    assert read_note(noted, max_pixels=LIMIT) == '{"seed": 7}'
+    assert read_note(plain, max_pixels=LIMIT) is None
+    np.testing.assert_array_equal(Image.open(io.BytesIO(noted)), Image.open(io.BytesIO(plain)))
+    assert encode(picture, form, '{"seed": 7}') == noted
+
+
+def test_a_note_of_a_strangers_file_is_not_ours():
+    with pytest.raises(InvalidRequest, match="PNG, JPEG or WebP"):
+        read_note(b"hello", max_pixels=LIMIT)

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inpaint_server import __version__
+from inpaint_server.serving import provenance
 from tests.serving.running import Reply, Server
 from tests.serving.runtime_proxy import RuntimeProxy
 
@@ -186,6 +188,17 @@ def test_picture_i_is_the_picture_of_a_request_with_seed_plus_i(server: Server):
 def test_the_same_request_gives_the_same_bytes(server: Server):
     first, second = (invoke(server, GOOD, accept="image/png").body for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_picture_says_how_it_was_made_and_asked_so_again_it_is_the_same(server: Server, kind: str):
+    asked = {**GOOD, "layers": [{"region": "lower", "prompt": "Kies, 5 €"}], "candidates": 2, "output_format": kind}
+    first = base64.b64decode(invoke(server, asked).json["images"][0]["image"])
+    told = provenance.read(first, max_pixels=10_000)
+    assert told["version"] == __version__
+    assert told["request"]["layers"][0]["prompt"] == "Kies, 5 €"
+    again = {**told["request"], "image": GOOD["image"], "output_format": kind}
+    assert base64.b64decode(invoke(server, again).json["images"][0]["image"]) == first
 
 
 def test_a_512_pixel_advert_as_json_is_below_a_megabyte_and_a_half(server: Server):

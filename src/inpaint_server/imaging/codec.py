@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from inpaint_server.errors import InvalidRequest, TooLarge
 from inpaint_server.types import OutputFormat, Pixels, ProductMask, Size, UInt8Array, frozen_array
@@ -23,6 +23,8 @@ _SHORTEST_SIDE = 8
 _SET = 128
 _RATIO_TOLERANCE = 0.02
 _ORIENTATION_TAG = 0x0112
+_DESCRIPTION_TAG = 0x010E
+_NOTE_KEYWORD = "inpaint-server"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -120,22 +122,46 @@ def fit_mask(mask: UInt8Array, size: Size, *, field: str = "mask") -> ProductMas
     return ProductMask(frozen_array(mask))
 
 
-def encode(pixels: UInt8Array, format: OutputFormat) -> bytes:  # noqa: A002 (the wire's word)
-    """Encode a picture; the same pixels give the same bytes.
+def encode(pixels: UInt8Array, format: OutputFormat, note: str | None = None) -> bytes:  # noqa: A002 (the wire's word)
+    """Encode a picture; the same pixels and note give the same bytes.
 
     Args:
         pixels: H x W x 3 uint8 RGB, or H x W uint8 grey.
         format: PNG (lossless), JPEG (quality 92, full colour resolution) or WebP (quality 90).
+        note: ASCII text the file carries: in PNG as a text chunk, in the others as EXIF's image description.
     """
     image = Image.fromarray(pixels)
     file = io.BytesIO()
     if format == "png":
-        image.save(file, "PNG", compress_level=4)
-    elif format == "jpeg":
-        image.save(file, "JPEG", quality=92, subsampling=0)
+        told = PngImagePlugin.PngInfo()
+        if note is not None:
+            told.add_text(_NOTE_KEYWORD, note)
+        image.save(file, "PNG", compress_level=4, pnginfo=told)
+        return file.getvalue()
+    exif = Image.Exif()
+    if note is not None:
+        exif[_DESCRIPTION_TAG] = note
+    if format == "jpeg":
+        image.save(file, "JPEG", quality=92, subsampling=0, exif=exif)
     else:
-        image.save(file, "WEBP", quality=90, method=4)
+        image.save(file, "WEBP", quality=90, method=4, exif=exif)
     return file.getvalue()
+
+
+def read_note(data: bytes, *, max_pixels: int) -> str | None:
+    """The note that `encode` put into a file; None where it carries none.
+
+    Args:
+        data: A PNG, JPEG or WebP file.
+        max_pixels: The largest width x height that is opened.
+
+    Raises:
+        InvalidRequest: Not one of the formats, or damaged.
+        TooLarge: More than `max_pixels`.
+    """
+    image = _open(data, max_pixels, "file")
+    note: object = image.info.get(_NOTE_KEYWORD) or image.getexif().get(_DESCRIPTION_TAG)
+    return note if isinstance(note, str) else None
 
 
 def _open(data: bytes, max_pixels: int, field: str) -> Image.Image:

@@ -26,6 +26,7 @@ from inpaint_server.schema import (
     InvocationAnswer,
 )
 from inpaint_server.serving.media_types import JSON, JSON_LINES, PICTURES, ZIP
+from inpaint_server.serving.provenance import note
 from inpaint_server.types import (
     Advert,
     AdvertRequest,
@@ -116,7 +117,7 @@ def _pictures(finished: Finished, form: OutputFormat) -> tuple[list[_Encoded], f
     else:
         encoded = [
             _Encoded(
-                picture=encode(advert.picture, form),
+                picture=encode(advert.picture, form, note(finished.request, advert, finished.card)),
                 layers={name: encode(layer, form) for name, layer in _layers(advert, finished.request)},
             )
             for advert in finished.answer.adverts
@@ -228,9 +229,11 @@ def _picture_reply(finished: Finished, media_type: str) -> Reply:
     form = PICTURES[media_type]
     begun = time.perf_counter()
     product = finished.answer.product
-    masks = finished.request.task == "mask" and product is not None
-    picture = product.mask if masks and product is not None else finished.answer.adverts[0].picture
-    body = encode(picture, form)
+    if finished.request.task == "mask" and product is not None:
+        body = encode(product.mask, form)
+    else:
+        advert = finished.answer.adverts[0]
+        body = encode(advert.picture, form, note(finished.request, advert, finished.card))
     encode_ms = (time.perf_counter() - begun) * 1000
     told: dict[str, Any] = {"timings_ms": _timings(finished, encode_ms).model_dump()}
     if finished.answer.adverts:

@@ -74,7 +74,12 @@ def resolve(
         joint=joint,
         output_format=wire.output_format,
         return_layers=wire.return_layers,
+        asked=wire.model_dump(mode="json", exclude=_NOT_THE_PICTURE, exclude_unset=True),
     )
+
+
+_NOT_THE_PICTURE: Final = {"image", "mask", "seed", "num_images", "candidates", "output_format", "return_layers"}
+"""Fields that do not decide how one picture of a photo, a mask and a seed looks, and these three."""
 
 
 @dataclass(frozen=True, slots=True)
