@@ -159,6 +159,30 @@ def test_out_of_memory_halves_every_kind_of_call(painter: PlainPainter, name: st
 
 
 @pytest.mark.parametrize("name", ["segment", "begin", "finish"])
+def test_a_work_that_cannot_be_done_harms_no_other_it_was_batched_with(painter: PlainPainter, name: str):
+    bad = iter([True, True, False, False])
+
+    def damaged(called: str, _: int) -> None:
+        if called == name and next(bad):
+            raise ValueError("cannot be read")
+
+    painter.before_call = damaged
+    works = [photo_to_segment() if name == "segment" else background(seed, steps=2) for seed in (1, 2, 3)]
+    do_together(painter, works, max_batch=4)
+    assert [isinstance(work.future.exception(), ValueError) for work in works] == [True, False, False]
+
+
+def test_a_step_that_fails_is_not_made_twice(painter: PlainPainter):
+    def fails(batch: Sequence[PlainPass]) -> None:
+        raise ValueError(f"{len(batch)} passes")
+
+    painter.before_step = fails
+    works = [background(seed, steps=2) for seed in (1, 2)]
+    do_together(painter, works, max_batch=4)
+    assert [str(work.future.exception()) for work in works] == ["2 passes"] * 2
+
+
+@pytest.mark.parametrize("name", ["segment", "begin", "finish"])
 def test_only_who_fits_alone_neither_is_told_of_memory(painter: PlainPainter, name: str):
     refused = iter([True, True, False, False])
 
@@ -246,8 +270,9 @@ def test_a_short_pass_beside_a_long_one_ends_first(painter: PlainPainter):
     assert painter.batches[:4] == [[1], [2], [1], [2]]
 
 
-def test_a_short_request_beside_long_ones_ends_first(engine: Engine[PlainPass], painter: PlainPainter):
+def test_a_short_request_beside_long_ones_ends_first(painter: PlainPainter):
     """Though the long ones came first, fill a whole batch, and one of them is painted at another size."""
+    engine = Engine(painter, queue=3, max_batch=4)
     ended = threading.Event()
     painter.before_step = lambda _: ended.wait(0.01)  # a step takes a while, as a real one does
     long = [
@@ -259,6 +284,7 @@ def test_a_short_request_beside_long_ones_ends_first(engine: Engine[PlainPass], 
     for job in long:
         job.end(Draining("enough"))
     ended.set()
+    engine.drain()
 
 
 def test_a_full_line_refuses_and_what_was_admitted_still_ends(painter: PlainPainter):

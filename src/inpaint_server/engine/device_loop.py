@@ -122,7 +122,8 @@ class DeviceLoop(Generic[D]):
 
     def _step(self, batch: Sequence[PassWork[D]]) -> None:
         ended: list[PassWork[D]] = []
-        for work, denoising in self._together(batch, self._advance):
+        # A step that failed half-way must not be made twice; one that did not fit has not begun.
+        for work, denoising in self._together(batch, self._advance, again_after=OutOfMemory):
             work.on_step(denoising.step, denoising.steps)
             (ended if denoising.done else self._active).append(work)
         for work, pixels in self._together(ended, lambda some: self._painter.finish([one.under_way for one in some])):
@@ -135,31 +136,42 @@ class DeviceLoop(Generic[D]):
         self._painter.advance(passes)
         return passes
 
-    def _together(self, works: Sequence[W], call: Callable[[Sequence[W]], Sequence[R]]) -> list[tuple[W, R]]:
-        """One call for all works, or where memory does not hold them one for each half; who gets nothing is told why.
+    def _together(
+        self,
+        works: Sequence[W],
+        call: Callable[[Sequence[W]], Sequence[R]],
+        *,
+        again_after: type[Exception] = Exception,
+    ) -> list[tuple[W, R]]:
+        """One call for all works, or where it fails one for each half: what fits is made, and who fails is found.
+
+        Args:
+            works: Any number of them.
+            call: Makes what each of up to a batch of works waits for.
+            again_after: Failures after which halves are tried; whom any other befalls is told.
 
         Returns:
             Each work that succeeded, with what was made for it.
         """
         if not works:
             return []
-        if len(works) > self._max_batch:
-            return self._in_halves(works, call)
-        try:
-            return list(zip(works, call(works), strict=True))
-        except Exception as error:  # noqa: BLE001 - told to those who asked; the device goes on
-            # The failed call's frames live on in the error's traceback, and with them what they held.
-            traceback.clear_frames(error.__traceback__)
-            if len(works) == 1 or not isinstance(error, OutOfMemory):
-                for work in works:
-                    work.fail(error)
-                return []
-        log.warning("batch_halved", works=len(works))
-        return self._in_halves(works, call)
-
-    def _in_halves(self, works: Sequence[W], call: Callable[[Sequence[W]], Sequence[R]]) -> list[tuple[W, R]]:
+        if len(works) <= self._max_batch:
+            try:
+                return list(zip(works, call(works), strict=True))
+            except Exception as error:  # noqa: BLE001 - told to those who asked; the device goes on
+                # The failed call's frames live on in the error's traceback, and with them what they held.
+                traceback.clear_frames(error.__traceback__)
+                if len(works) == 1 or not isinstance(error, again_after):
+                    for work in works:
+                        work.fail(error)
+                    return []
+                log.warning("batch_halved", works=len(works), after=type(error).__name__)
         half = len(works) // 2
-        return [*self._together(works[:half], call), *self._together(works[half:], call)]
+        return [
+            pair
+            for some in (works[:half], works[half:])
+            for pair in self._together(some, call, again_after=again_after)
+        ]
 
 
 def _still_wanted(work: PassWork[D] | SegmentWork) -> bool:
