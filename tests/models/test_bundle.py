@@ -97,6 +97,14 @@ def test_equal_vae_and_text_encoder_are_in_memory_once(painter: Painter):
         assert all(one.data_ptr() == other.data_ptr() for one, other in pairs)
 
 
+def test_no_file_stays_mapped_beside_the_weights_that_were_read_from_it():
+    """In the files' own precision, in which nothing else would make a copy of every weight."""
+    painter = Painter(bundles.open_bundle(bundles.DEMO), choose("cpu", "float16"))
+    mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/" in line}
+    assert painter.card.dtype == "float16"
+    assert [path for path in mapped if path.endswith(".safetensors")] == []
+
+
 def test_a_vae_that_differs_is_in_memory_twice(copy: Path):
     weights = load_file(copy / VAE)
     name = next(iter(weights))

@@ -46,9 +46,12 @@ def load(settings: Settings) -> Loaded:
         OutOfMemory: the models do not fit on the device.
     """
     let_waiting_threads_sleep()
-    from inpaint_server.models import bundle, device, painter  # torch takes seconds to import
+    from inpaint_server.models import bundle
 
     opened = bundle.open_bundle(bundle.find(settings.bundle, settings.model_dir))
+    bundle.read_ahead(opened)
+    from inpaint_server.models import device, painter  # torch takes seconds to import
+
     models = painter.Painter(
         opened,
         device.choose(settings.device, settings.dtype),
