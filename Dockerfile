@@ -47,13 +47,14 @@ COPY src src
 RUN --mount=type=cache,target=/root/.cache/pip pip wheel --no-deps --wheel-dir /wheels .
 
 FROM environment
-# torch asks for the user's name, so there is one. SageMaker runs containers as root whatever is said below.
+# SageMaker runs containers as root whatever is said below; others run them as a number that has no name, and torch asks
+# for the user's name: USER answers.
 RUN groupadd --gid 10001 inpaint \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin inpaint
 # The NVIDIA variables are what a CUDA base would set: without them a container runtime may hand over no GPU.
 # /tmp is the one place that must be writable: with --read-only give a tmpfs there. Nothing may go to a model hub.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility \
-    HOME=/tmp PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
+    HOME=/tmp USER=inpaint PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
 # Weights below the code, readable for every user: a change of code leaves their layer as it is.
 COPY --from=weights --chmod=0755 / /opt/models/
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \

@@ -2,82 +2,76 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pytest
-from botocore.client import BaseClient
-from botocore.exceptions import ClientError
-from botocore.validate import validate_parameters
+from cfnlint.decode import decode
+from typer.testing import CliRunner
 
+from inpaint_server.cli import app
+from inpaint_server.deploy.account import connect
 from inpaint_server.schema import InvocationRequest
+from tests.release import cloud
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "release.md").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
-class Account:
-    """SageMaker as botocore's model knows it: requests must be valid, what was made must be deleted."""
-
-    def __init__(self) -> None:
-        self.made: set[str] = set()
-        self.asked: list[Any] = []
-
-    def call(self, client: BaseClient, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        model = client.meta.service_model.operation_model(operation)
-        validate_parameters(parameters, model.input_shape)
-        kind = operation.removeprefix("Create").removeprefix("Delete")
-        if operation.startswith("Create"):
-            self.made.add(f"{kind} {parameters[f'{kind}Name']}")
-        elif operation.startswith("Delete"):
-            self.made.remove(f"{kind} {parameters[f'{kind}Name']}")
-        elif operation == "DescribeEndpoint" and f"Endpoint {parameters['EndpointName']}" not in self.made:
-            raise ClientError({"Error": {"Code": "ValidationException", "Message": "Could not find it"}}, operation)
-        elif operation == "InvokeEndpoint":
-            assert f"Endpoint {parameters['EndpointName']}" in self.made
-            self.asked.append(json.loads(parameters["Body"]))
-            image = {"seed": 7, "image": base64.b64encode(b"a picture").decode()}
-            return {"Body": io.BytesIO(json.dumps({"images": [image]}).encode())}
-        return {"EndpointStatus": "InService"}
+VARIABLES = {
+    "IMAGE": cloud.IMAGE,
+    "WEIGHTS": "s3://weights/bundles/1/",
+    "ARCHIVE": "s3://weights/bundles/1.tar.gz",
+    "ROLE": cloud.ROLE,
+    "BUCKET": "weights",
+}
 
 
-def test_the_pages_python_makes_asks_and_deletes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    account = Account()
+def deploy_commands() -> list[list[str]]:
+    """The words of every `inpaint-server deploy` of the page, its variables filled in, in the page's order."""
+    lines = "\n".join(shell_lines()).replace("\\\n", " ").splitlines()
+    commands = [line.partition("inpaint-server ")[2] for line in lines if "inpaint-server deploy" in line]
+    return [shlex.split(Template(command).substitute(VARIABLES)) for command in commands]
 
-    def call(client: BaseClient, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        return account.call(client, operation, parameters)
 
-    monkeypatch.setattr(BaseClient, "_make_api_call", call)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "x")
-    photos = "src/inpaint_server/demo/photos"
-    (tmp_path / photos).parent.mkdir(parents=True)
-    (tmp_path / photos).symlink_to(ROOT / photos)
+def test_the_pages_deploy_commands_make_ask_and_delete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    known: dict[str, Any] = {}
-    for block in blocks[:-1]:
-        exec(compile(block, "docs/release.md", "exec"), known)
-    assert account.made == {"Model adverts-1", "EndpointConfig adverts-1", "Endpoint adverts"}
-    exec(compile(blocks[-1], "docs/release.md", "exec"), known)
-    assert account.made == set()
-    assert (tmp_path / "advert-7.png").read_bytes() == b"a picture"
-    assert [InvocationRequest.model_validate(request).background_prompt for request in account.asked] == [
-        "a brick wall"
-    ]
+    (tmp_path / "request.json").write_text("{}")
+    runner = CliRunner()
+    with cloud.account(monkeypatch):
+        account = connect(None)
+        account.s3.create_bucket(Bucket="weights", CreateBucketConfiguration={"LocationConstraint": cloud.REGION})
+        done = [runner.invoke(app, words) for words in deploy_commands()]
+        assert [result.exit_code for result in done] == [0] * len(done), [str(result.exception) for result in done]
+        assert "serves." in done[0].output
+        left = [account.sagemaker.list_models()["Models"], account.sagemaker.list_endpoints()["Endpoints"]]
+        assert left == [[], []]
+    kinds = [words[1] for words in deploy_commands()]
+    assert set(kinds) == {"real-time", "async", "batch", "status", "invoke", "delete"}
+    assert (tmp_path / "answer.json").exists()
 
 
-def test_the_pages_policies_are_json():
-    policies = re.findall(r"-document '(\{.*?\})'$", PAGE, re.MULTILINE | re.DOTALL)
-    assert [json.loads(policy.replace("'\"$BUCKET\"'", "b"))["Version"] for policy in policies] == ["2012-10-17"] * 2
+def test_the_pages_stacks_get_parameters_that_the_templates_have():
+    for template in re.findall(r"--template-file (\S+)", PAGE):
+        [command] = [line for line in "\n".join(shell_lines()).replace("\\\n", " ").splitlines() if template in line]
+        given = shlex.split(command)
+        names = {word.partition("=")[0] for word in given[given.index("--parameter-overrides") + 1 :]}
+        parameters: dict[str, Any] = (decode(str(ROOT / template))[0] or {})["Parameters"]
+        assert names <= set(parameters)
+        assert {name for name, told in parameters.items() if "Default" not in told} <= names
+
+
+def test_the_catalogues_lines_are_requests():
+    [line] = [line for line in shell_lines() if "'\"seed\": '" in line or '"seed": ' in line]
+    text = line.partition("echo ")[2].replace("'$number'", "1").strip("'")
+    assert InvocationRequest.model_validate_json(text).seed == 1
 
 
 def test_the_pages_commands_exist():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Literal, cast
 
 from inpaint_server.deploy.deployment import TAG, CannotDeploy
@@ -20,42 +20,57 @@ _LISTS: Final[dict[Kind, tuple[str, str, str]]] = {
 _RUNTIME_TIMEOUT_S: Final = 70  # the platform gives an invocation 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """boto3's clients, which publish no types."""
+    """boto3's clients, which publish no types; each is made when it is first asked for.
 
-    sagemaker: Any
-    runtime: Any
-    autoscaling: Any
-    cloudwatch: Any
-    s3: Any
+    Args:
+        session: boto3's, with credentials and region.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    @cached_property
+    def sagemaker(self) -> Any:
+        """Models, endpoints, jobs."""
+        return self._session.client("sagemaker")
+
+    @cached_property
+    def runtime(self) -> Any:
+        """Requests to endpoints."""
+        from botocore.config import Config
+
+        # A read that times out must not be sent again: the first one may still be painting.
+        once = Config(read_timeout=_RUNTIME_TIMEOUT_S, retries={"max_attempts": 0})
+        return self._session.client("sagemaker-runtime", config=once)
+
+    @cached_property
+    def autoscaling(self) -> Any:
+        """How many instances there are."""
+        return self._session.client("application-autoscaling")
+
+    @cached_property
+    def cloudwatch(self) -> Any:
+        """Alarms."""
+        return self._session.client("cloudwatch")
+
+    @cached_property
+    def s3(self) -> Any:
+        """Requests and answers of an asynchronous endpoint."""
+        return self._session.client("s3")
 
 
 def connect(region: str | None) -> Account:
-    """The clients of a region; None: the region that AWS's own configuration names.
+    """The account that AWS's own configuration names, in a region or the one configured.
 
     Raises:
-        CannotDeploy: boto3 is not installed, or there is no region.
+        CannotDeploy: boto3 is not installed.
     """
     try:
         import boto3
-        from botocore.config import Config
-        from botocore.exceptions import NoRegionError
     except ModuleNotFoundError:
         raise CannotDeploy("Install boto3 (pip install 'inpaint-server[aws]') to deploy.") from None
-    session = cast("Any", boto3).Session(region_name=region)
-    # A read that times out must not be sent again: the first one may still be painting.
-    once = Config(read_timeout=_RUNTIME_TIMEOUT_S, retries={"max_attempts": 0})
-    try:
-        return Account(
-            sagemaker=session.client("sagemaker"),
-            runtime=session.client("sagemaker-runtime", config=once),
-            autoscaling=session.client("application-autoscaling"),
-            cloudwatch=session.client("cloudwatch"),
-            s3=session.client("s3"),
-        )
-    except NoRegionError:
-        raise CannotDeploy("Give --region, or set AWS_REGION: no AWS region is configured.") from None
+    return Account(cast("Any", boto3).Session(region_name=region))
 
 
 @contextmanager
@@ -73,7 +88,9 @@ def one_sentence() -> Generator[None]:
             "Change that, or check that your role may do it."
         ) from None
     except BotoCoreError as error:
-        raise CannotDeploy(f"AWS cannot be asked: {error}. Check credentials, region and network.") from None
+        raise CannotDeploy(
+            f"AWS cannot be asked: {error} Check credentials, region (--region, AWS_REGION) and network."
+        ) from None
 
 
 def find(account: Account, kind: Kind, name: str) -> dict[str, Any] | None:

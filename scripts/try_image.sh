@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# Build the image and see it do what the platform asks of it; needs a Docker engine with buildx, and no GPU:
+#
+#     BASE_IMAGE=python:3.11-slim-bookworm scripts/try_image.sh
+#
+# The engine is whichever DOCKER_HOST names. Stops at the first thing that is not as it should be. The image
+# inpaint-server:try is left for a closer look, the containers are not.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+image=inpaint-server:try
+name=inpaint-server-try-$$
+port=${PORT:-18080}
+revision=$(git -C "$root" rev-parse HEAD)
+# What the platform's own limits allow: no capability, no place to write but /tmp.
+locked=(--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges)
+
+main() {
+  trap 'docker rm --force --volumes "$name" >/dev/null 2>&1 || true' EXIT
+  build
+  labels
+  starts_and_drains "as the image's plain user, read-only" "${locked[@]}"
+  starts_and_drains "as root, as SageMaker runs it, read-only" --user 0:0 "${locked[@]}"
+  starts_and_drains "as any user" --user 4321:4321 "${locked[@]}"
+  without_weights
+  weights_from_a_volume
+  say "All is as it should be: $image, $(docker image inspect --format '{{.Size}}' "$image") bytes."
+}
+
+build() {
+  say "Building $image ..."
+  docker buildx build --platform linux/amd64 --provenance=false --sbom=false \
+    --output type=docker,oci-mediatypes=false --build-arg "REVISION=$revision" \
+    --build-arg "SOURCE_DATE_EPOCH=$(git -C "$root" log -1 --format=%ct)" \
+    ${BASE_IMAGE:+--build-arg "BASE_IMAGE=$BASE_IMAGE"} --tag "$image" "$root"
+}
+
+labels() {
+  local found
+  found=$(docker image inspect --format '{{json .Config.Labels}}' "$image")
+  expect "the platform's label" '"com.amazonaws.sagemaker.capabilities.accept-bind-to-port":"true"' "$found"
+  expect "the commit's label" "\"org.opencontainers.image.revision\":\"$revision\"" "$found"
+}
+
+# starts_and_drains HOW OPTION...: serve the demo models, answer, and finish a running request after SIGTERM.
+starts_and_drains() {
+  local how=$1
+  shift
+  say "Serving $how ..."
+  # Patient, for machines without a GPU and busy ones; the platform's own limits are the settings' defaults.
+  docker run --detach --name "$name" "$@" --env INPAINT_BUNDLE=demo --env SAGEMAKER_BIND_TO_PORT=9123 \
+    --env INPAINT_DRAIN_S=280 --env INPAINT_DEADLINE_S=280 --publish "127.0.0.1:$port:9123" "$image" serve >/dev/null
+  ready
+  expect "/ping tells the commit" "\"revision\": \"$revision\"" "$(curl --silent "127.0.0.1:$port/ping")"
+  expect "an advert is a picture" "200 image/png" "$(advert 2)"
+  healthy
+  drains
+  docker rm --volumes "$name" >/dev/null
+}
+
+ready() {
+  local deadline=$((SECONDS + 600))
+  until curl --silent --fail --output /dev/null "127.0.0.1:$port/ping"; do
+    if [[ $(docker inspect --format '{{.State.Running}}' "$name") != true ]]; then
+      docker logs "$name" >&2
+      fail "the container ended before it was ready: its log is above"
+    fi
+    if ((SECONDS > deadline)); then
+      docker logs "$name" >&2
+      fail "it was not ready within 600 s: its log is above"
+    fi
+    sleep 1
+  done
+}
+
+# advert STEPS: ask for one; prints status and media type.
+advert() {
+  curl --silent --show-error --output /dev/null --write-out '%{http_code} %{content_type}' \
+    --header 'Accept: image/png' --form "image=@$root/src/inpaint_server/demo/photos/bottle.jpg" \
+    --form background_prompt='a brick wall' --form foreground_prompt='a wooden table' --form seed=7 \
+    --form "steps=$1" "127.0.0.1:$port/invocations"
+}
+
+healthy() {
+  local check
+  check=$(docker image inspect --format '{{json (slice .Config.Healthcheck.Test 1)}}' "$image")
+  mapfile -t check < <(python3 -c 'import json, sys; print(*json.loads(sys.argv[1]), sep="\n")' "$check")
+  docker exec "$name" "${check[@]}" || fail "the image's own health check says no"
+}
+
+# A request that runs when SIGTERM comes is answered; then everything ends with code 0.
+drains() {
+  local answer began code
+  exec {answer}< <(advert 15)
+  sleep 1 # it takes several times as long
+  began=$SECONDS
+  docker stop --time 300 "$name" >/dev/null
+  expect "the running request is answered" "200 image/png" "$(cat <&"$answer")"
+  exec {answer}<&-
+  code=$(docker inspect --format '{{.State.ExitCode}}' "$name")
+  expect "the exit code after SIGTERM" "code 0" "code $code"
+  say "Stopped in $((SECONDS - began)) s with a request running."
+}
+
+# Demo pictures are never served by accident.
+without_weights() {
+  say "Starting without weights ..."
+  local output
+  if output=$(docker run --rm "${locked[@]}" "$image" serve 2>&1); then
+    fail "it serves without weights"
+  fi
+  expect "it says what is missing" "No bundle in /opt/ml/model" "$output"
+}
+
+weights_from_a_volume() {
+  say "Checking a bundle at /opt/ml/model, read-only ..."
+  local bundle=$root/src/inpaint_server/demo/bundle
+  expect "the bundle is whole" "is whole" \
+    "$(docker run --rm "${locked[@]}" --volume "$bundle:/opt/ml/model:ro" "$image" models verify /opt/ml/model)"
+}
+
+expect() {
+  if [[ $3 != *"$2"* ]]; then
+    fail "$1: expected '$2', found '$3'"
+  fi
+  say "ok  $1"
+}
+
+fail() {
+  say "NOT AS IT SHOULD BE: $*"
+  exit 1
+}
+
+say() {
+  printf '%s\n' "$*" >&2
+}
+
+main "$@"
