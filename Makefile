@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := src tests scripts training
 
-.PHONY: setup demo test check format lock sbom test-gpu train train-tiny bench bench-publish clean
+.PHONY: setup demo test soak check format lock sbom test-gpu train train-tiny bench bench-publish clean
 
 setup: $(READY)
 
@@ -19,6 +19,9 @@ demo: $(READY)  ## The main job on the demo models: out/advert.png and out/conta
 
 test: $(READY)  ## All tests that need no GPU
 	$(BIN)/python -m pytest
+
+soak: $(READY)  ## Three minutes of mixed traffic on the demo models: memory and open files must stay flat
+	$(BIN)/python -m benchmarks.endurance --minutes 3
 
 check: $(READY)  ## Format, lint, types, import directions
 	$(BIN)/ruff format --check .

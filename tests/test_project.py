@@ -69,8 +69,8 @@ def test_the_readmes_table_names_every_field_of_a_request():
 
 
 def test_the_operators_table_names_every_setting():
-    rows = (ROOT / "docs" / "operating.md").read_text().splitlines()
-    named = {row.split("`")[1] for row in rows if row.startswith("| `")}
+    table = (ROOT / "docs" / "operating.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
+    named = {row.split("`")[1] for row in table.splitlines() if row.startswith("| `")}
     assert named == {variable_name(name) for name in Settings.model_fields}
 
 
@@ -88,3 +88,23 @@ def test_every_link_between_the_documents_leads_somewhere():
         if not (page.parent / target).exists()
     ]
     assert missing == []
+
+
+def test_every_promise_is_held_by_a_test_or_a_command_that_exists():
+    rows = [row for row in (ROOT / "docs" / "promises.md").read_text().splitlines() if row.startswith("| ")]
+    promised = [row for row in rows if not row.startswith(("| promise |", "| --- |"))]
+    holders = [re.findall(r"`((?:tests/|python |make )[^`]*)`", row.rpartition(" | ")[2]) for row in promised]
+    assert [row for row, held_by in zip(promised, holders, strict=True) if not held_by] == []
+    assert [holder for held_by in holders for holder in held_by if not _exists(holder)] == []
+
+
+def _exists(holder: str) -> bool:
+    """Whether there is such a test, or such a command."""
+    if holder.startswith("make "):
+        return re.search(rf"^{holder.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE) is not None
+    if holder.startswith("python -m "):
+        return (ROOT / f"{holder.split()[2].replace('.', '/')}.py").exists()
+    if holder.startswith("python "):
+        return (ROOT / holder.split()[1]).exists()
+    file, _, name = holder.partition("::")
+    return (ROOT / file).exists() and f"\ndef {name}(" in (ROOT / file).read_text()

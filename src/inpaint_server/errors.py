@@ -69,6 +69,13 @@ class UnsupportedMediaType(InpaintServerError):
     code = "unsupported_media_type"
 
 
+class ClientGone(InpaintServerError):
+    """The caller went away before its answer. It is told to the log and the metrics; nobody else can hear it."""
+
+    status = 499
+    code = "client_gone"
+
+
 class Internal(InpaintServerError):
     """A failure of ours. The message holds a request id and nothing of what happened inside."""
 

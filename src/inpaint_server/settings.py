@@ -79,6 +79,16 @@ class Settings(BaseSettings):
         pattern=r"^[\w.-]{1,64}$",
         description="The commit that /ping and --version name; the image's build sets it.",
     )
+    log_prompts: bool = Field(default=False, description="Whether a request's line in the log tells its prompts.")
+    metrics_port: int = Field(
+        default=0, ge=0, le=65535, description="Prometheus metrics on this port of the loopback interface; 0: nowhere."
+    )
+    emf_namespace: str = Field(
+        default="",
+        max_length=255,
+        pattern=r"^[A-Za-z0-9_./#:-]*$",
+        description="CloudWatch metrics in this namespace, embedded in each request's line of the log; empty: none.",
+    )
 
     def as_environment(self) -> dict[str, str]:
         """The variables these settings are read from, for a process of our own."""

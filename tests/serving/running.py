@@ -23,7 +23,8 @@ from typing import Any
 
 FAKE_ENGINE = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
 QUICK = {"look": 0.2, "answer": 0.7, "engine_hang": 2.5, "door_hang": 2.0}
-_RUN = """
+_ENDED: dict[str, Any] = {}
+RUN = """
 import json, sys
 from inpaint_server import settings
 from inpaint_server.serving import supervisor
@@ -106,7 +107,7 @@ class Server:
         self._temp = tempfile.TemporaryDirectory(prefix="serving-")  # short: a socket's path has 107 characters
         variables["TMPDIR"] = self._temp.name
         self.process = subprocess.Popen(
-            command or [sys.executable, "-c", _RUN, json.dumps(QUICK | (pace or {})), *engine],
+            command or [sys.executable, "-c", RUN, json.dumps(QUICK | (pace or {})), *engine],
             env={**os.environ, **variables, **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -123,6 +124,7 @@ class Server:
             self.lines.append(line)
             if line.startswith("{"):
                 self._events.put(json.loads(line))
+        self._events.put(_ENDED)
 
     def wait_for(self, event: str, seconds: float = 60, **fields: object) -> dict[str, Any]:
         """The next line of the log that says `event` with these fields."""
@@ -132,6 +134,9 @@ class Server:
                 line = self._events.get(timeout=end - time.monotonic())
             except (queue.Empty, ValueError):
                 raise AssertionError(f"no {event!r} in:\n{''.join(self.lines)}") from None
+            if line is _ENDED:
+                self._events.put(_ENDED)
+                raise AssertionError(f"ended without {event!r}:\n{''.join(self.lines)}")
             if line.get("event") == event and fields.items() <= line.items():
                 return line
 

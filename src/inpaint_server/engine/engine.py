@@ -101,13 +101,7 @@ class Engine(Generic[D]):
             parts=pictures + (request.photo is not None),
         )
         with self._lock:
-            if self._draining:
-                raise Draining("The server is stopping: send the request again soon.", retry_after=RETRY_AFTER_S)
-            if self._waiting >= self._queue:
-                raise Overloaded(
-                    f"{self._queue} requests are waiting already: send this one again later.",
-                    retry_after=RETRY_AFTER_S,
-                )
+            self._refuse_beyond_the_line()
             self._waiting += 1
             # The product goes into the pool before the stories that wait for it, so the pool cannot lock itself up.
             if request.photo is not None:
@@ -120,12 +114,34 @@ class Engine(Generic[D]):
         """What is kept of past requests, by name: `backgrounds`, `masks`, and the painter's own."""
         return {"backgrounds": self._device.generated.stats, "masks": self._masks.stats, **self._painter.caches()}
 
+    @property
+    def waiting(self) -> int:
+        """Requests admitted whose first part has not started."""
+        return self._waiting
+
+    def require_room(self) -> None:
+        """Refuse what `submit` would refuse now, before a picture is decoded for nothing.
+
+        Raises:
+            InpaintServerError: as `submit`.
+        """
+        with self._lock:
+            self._refuse_beyond_the_line()
+
     def drain(self) -> None:
         """Take no new work, finish what was admitted, and stop."""
         with self._lock:
             self._draining = True
         self._pool.shutdown(wait=True)
         self._device.stop()
+
+    def _refuse_beyond_the_line(self) -> None:
+        if self._draining:
+            raise Draining("The server is stopping: send the request again soon.", retry_after=RETRY_AFTER_S)
+        if self._waiting >= self._queue:
+            raise Overloaded(
+                f"{self._queue} requests are waiting already: send this one again later.", retry_after=RETRY_AFTER_S
+            )
 
     def _start(self, job: Job, part: Callable[[Job], None]) -> None:
         """Put a part into the pool, in its caller's context: what it logs carries the caller's request id."""

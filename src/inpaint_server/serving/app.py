@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import re
-import secrets
 import threading
 import time
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 from starlette.applications import Starlette
@@ -25,29 +24,42 @@ from inpaint_server.serving import outgoing
 from inpaint_server.serving.incoming import Call
 from inpaint_server.serving.load import Loaded, load
 from inpaint_server.serving.media_types import JSON, JSON_LINES, choose_media_type, sent_as
+from inpaint_server.serving.metrics import Metrics, embedded
 from inpaint_server.serving.outgoing import Finished, Reply
 from inpaint_server.serving.parsing import check_size, split_lines
+from inpaint_server.serving.presence import unless_gone
+from inpaint_server.serving.record import Record, request_id_of
 from inpaint_server.settings import Settings
 from inpaint_server.types import Answer
 
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
 log = structlog.get_logger(__name__)
-_REQUEST_ID = re.compile(r"[\w.:-]{1,64}")
-_INFERENCE_ID = "x-amzn-sagemaker-inference-id"
-_TRACE_ID = "x-amzn-trace-id"
-_HARMLESS = re.compile(r"[\w.:;=-]{1,256}")
 
 
 class EngineApp:
-    """The two routes, and the life of the process behind them."""
+    """The two routes, and the life of the process behind them.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: What the operator decided.
+        loading: Makes the models ready; default: those of the settings' bundle.
+    """
+
+    def __init__(self, settings: Settings, loading: Callable[[Settings], Loaded] = load) -> None:
         self.settings = settings
         self.state: Literal["loading", "ready", "draining", "failed"] = "loading"
+        self.metrics = Metrics()
+        self._loading = loading
         self._running = 0
         self._jobs: set[Job] = set()
         self._loaded: Loaded | None = None
         self._idle = asyncio.Event()
         self._idle.set()
+        self._decoding = asyncio.Semaphore(settings.max_batch)
+        self.metrics.gauge("inpaint_in_flight", "Requests being answered.", lambda: self._running)
+        self.metrics.gauge("inpaint_waiting", "Requests in the queue.", self._waiting)
+        self.metrics.caches(lambda: {} if self._loaded is None else self._loaded.engine.caches())
         self.asgi = Starlette(
             routes=[
                 Route("/ping", self._ping, methods=["GET"]),
@@ -61,7 +73,7 @@ class EngineApp:
 
         def work() -> None:
             try:
-                self._loaded = load(self.settings)
+                self._loaded = self._loading(self.settings)
             except errors.InpaintServerError as error:
                 log.error("load_failed", reason=error.message)  # noqa: TRY400 - a sentence, not a traceback
             except Exception:
@@ -86,75 +98,102 @@ class EngineApp:
                 job.end(errors.Draining("The server stopped before the request was done: send it again."))
             await self._idle.wait()
 
-    async def _ping(self, _: Request) -> Response:
+    def _waiting(self) -> int:
+        return 0 if self._loaded is None else self._loaded.engine.waiting
+
+    async def _ping(self, request: Request) -> Response:
         body = {"status": self.state, "version": __version__, "revision": self.settings.revision}
         status = 200 if self.state == "ready" else 503
-        return Response(outgoing.compact_json(body), status_code=status, media_type=JSON)
+        reply = Reply(status=status, body=outgoing.compact_json(body), media_type=JSON, headers={})
+        return _response(reply, request_id_of(request.headers))
 
     async def _invocations(self, request: Request) -> Response:
-        request_id = _request_id(request)
-        structlog.contextvars.bind_contextvars(request_id=request_id, trace=_harmless(request.headers.get(_TRACE_ID)))
-        begun = time.perf_counter()
+        record = Record.of(request.headers)
+        structlog.contextvars.bind_contextvars(request_id=record.request_id)
+        with self._counted_in():
+            reply = await self._answered(self._serve(request, record), record)
+        self._tell(record, reply.status, len(reply.body))
+        return _response(reply, record.request_id)
+
+    @contextmanager
+    def _counted_in(self) -> Generator[None]:
+        """While it is held the server is not idle."""
         self._running += 1
         self._idle.clear()
         try:
-            reply = await self._reply(request, request_id)
+            yield
         finally:
             self._running -= 1
             if self._running == 0:
                 self._idle.set()
-        log.info("request", status=reply.status, bytes=len(reply.body), ms=_milliseconds(begun))
-        return Response(
-            reply.body,
-            status_code=reply.status,
-            media_type=reply.media_type,
-            headers={**reply.headers, "X-Request-Id": request_id},
-        )
 
-    async def _reply(self, request: Request, request_id: str) -> Reply:
+    def _tell(self, record: Record, status: int, bytes_out: int) -> None:
+        """A request is over: log it and count it."""
+        record.end(status=status, bytes_out=bytes_out)
+        self.metrics.count(record)
+        told = record.fields(prompts=self.settings.log_prompts)
+        log.info("request", **told, **embedded(record, self.settings.emf_namespace))
+
+    async def _answered(self, work: Awaitable[Reply], record: Record) -> Reply:
+        """What the work answers, or the refusal it ended in."""
         try:
-            return await self._serve(request, request_id)
+            return await work
         except errors.InpaintServerError as error:
-            refused = error
+            record.error = error
         except ClientDisconnect:
-            refused = errors.InvalidRequest("Send the whole body.")
+            record.error = errors.ClientGone("Send the whole body.")
         except Exception:
             log.exception("request_failed")
-            refused = errors.Internal("The server failed; look for this request_id in its log.")
-        structlog.contextvars.bind_contextvars(code=refused.code, field=refused.field)
-        return outgoing.error_reply(refused, request_id)
+            record.error = errors.Internal("The server failed; look for this request_id in its log.")
+        return outgoing.error_reply(record.error, record.request_id)
 
-    async def _serve(self, request: Request, request_id: str) -> Reply:
+    async def _serve(self, request: Request, record: Record) -> Reply:
         loaded = self._ready()
         headers = dict(request.headers)
         accept = choose_media_type(headers.get("accept", ""))
-        body = await self._body(request)
+        body = await self._body(request, record)
         if sent_as(headers) == JSON_LINES:
-            return await self._serve_lines(loaded, body, request_id)
-        begun = time.perf_counter()
-        call = await run_in_threadpool(loaded.reader.read, body, headers)
-        finished = await self._finish(loaded, call, request_id, _milliseconds(begun))
-        return await run_in_threadpool(outgoing.reply, finished, accept)
+            return await unless_gone(request, self._serve_lines(loaded, body, record))
+        read = loaded.reader.read
+        return await unless_gone(request, self._serve_one(loaded, lambda: read(body, headers), record, accept))
 
-    async def _serve_lines(self, loaded: Loaded, body: bytes, request_id: str) -> Reply:
+    async def _serve_one(self, loaded: Loaded, read: Callable[[], Call], record: Record, accept: str) -> Reply:
+        async with self._decoding:
+            loaded.engine.require_room()
+            with record.timed("decode"):
+                call = await run_in_threadpool(read)
+        record.request = call.request
+        answer = await self._answer(loaded, call, record)
+        record.spent(answer.timings)
+        finished = Finished(
+            request=call.request,
+            answer=answer,
+            card=loaded.card,
+            request_id=record.request_id,
+            decode_ms=record.stages["decode"] * 1000,
+            seed_form=call.seed_form,
+        )
+        with record.timed("encode"):
+            return await run_in_threadpool(outgoing.reply, finished, accept)
+
+    async def _serve_lines(self, loaded: Loaded, body: bytes, record: Record) -> Reply:
         """Every line is a request of its own, decoded when its turn comes; answers keep the lines' order."""
         room = asyncio.Semaphore(self.settings.max_batch)
+        lines = split_lines(body)
+        record.lines = len(lines)
 
-        async def answer(line: bytes) -> bytes:
+        async def answer(number: int, line: bytes) -> bytes:
             async with room:
-                return await self._serve_line(loaded, line, request_id)
+                return await self._serve_line(loaded, line, record.of_line(number, len(line)))
 
-        answers = await asyncio.gather(*map(answer, split_lines(body)))
-        return Reply(body=b"".join(answer + b"\n" for answer in answers), media_type=JSON_LINES, headers={})
+        answers = await asyncio.gather(*(answer(number, line) for number, line in enumerate(lines, start=1)))
+        return Reply(body=b"".join(answers), media_type=JSON_LINES, headers={})
 
-    async def _serve_line(self, loaded: Loaded, line: bytes, request_id: str) -> bytes:
-        begun = time.perf_counter()
-        try:
-            call = await run_in_threadpool(loaded.reader.read_line, line)
-            finished = await self._finish(loaded, call, request_id, _milliseconds(begun))
-            return await run_in_threadpool(outgoing.json_line, finished)
-        except errors.InpaintServerError as error:
-            return outgoing.error_line(error, request_id)
+    async def _serve_line(self, loaded: Loaded, line: bytes, record: Record) -> bytes:
+        work = self._serve_one(loaded, lambda: loaded.reader.read_line(line), record, JSON_LINES)
+        reply = await self._answered(work, record)
+        self._tell(record, reply.status, len(reply.body))
+        return reply.body.rstrip(b"\n") + b"\n"
 
     def _ready(self) -> Loaded:
         if self.state == "draining":
@@ -163,38 +202,18 @@ class EngineApp:
             raise errors.Overloaded("The models are still loading: send the request again soon.", retry_after=5)
         return self._loaded
 
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, request: Request, record: Record) -> bytes:
         """The body, read to its end and kept only up to the limit: a caller still sending would not see the answer."""
         limit = self.settings.max_body_bytes
         body = bytearray()
-        length = 0
         async for chunk in request.stream():
-            length += len(chunk)
-            if length <= limit:
+            record.bytes_in += len(chunk)
+            if record.bytes_in <= limit:
                 body += chunk
-        check_size(length, limit)
+        check_size(record.bytes_in, limit)
         return bytes(body)
 
-    async def _finish(self, loaded: Loaded, call: Call, request_id: str, decode_ms: float) -> Finished:
-        asked = call.request
-        structlog.contextvars.bind_contextvars(
-            task=asked.task,
-            seed=asked.seeds[0],
-            images=len(asked.seeds),
-            size=[asked.canvas.width, asked.canvas.height],
-        )
-        answer = await self._answer(loaded, call)
-        structlog.contextvars.bind_contextvars(stages_ms=outgoing.rounded(answer.timings))
-        return Finished(
-            request=asked,
-            answer=answer,
-            card=loaded.card,
-            request_id=request_id,
-            decode_ms=decode_ms,
-            seed_form=call.seed_form,
-        )
-
-    async def _answer(self, loaded: Loaded, call: Call) -> Answer:
+    async def _answer(self, loaded: Loaded, call: Call, record: Record) -> Answer:
         """The engine's answer within the deadline; past it the job ends between two steps and the caller knows now."""
         job = loaded.engine.submit(call.request, deadline_s=self.settings.deadline_s)
         self._jobs.add(job)
@@ -203,14 +222,18 @@ class EngineApp:
         except TimeoutError:
             job.end(job.too_late())
             raise job.too_late() from None
+        except asyncio.CancelledError:
+            job.end(errors.ClientGone("The caller went away before its answer."))
+            raise
         finally:
             self._jobs.discard(job)
+            record.stages["queue"] = (job.started or time.monotonic()) - job.admitted
 
 
-def _request_id(request: Request) -> str:
-    """The caller's own id where it sent a harmless one, else a new one."""
-    given = request.headers.get("x-request-id") or request.headers.get(_INFERENCE_ID) or ""
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+def _response(reply: Reply, request_id: str) -> Response:
+    """Every answer carries the id under which the log tells of it."""
+    headers = {**reply.headers, "X-Request-Id": request_id}
+    return Response(reply.body, status_code=reply.status, media_type=reply.media_type, headers=headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -221,14 +244,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
         if status == errors.MethodNotAllowed.status
         else errors.NotFound("There is nothing here: use POST /invocations or GET /ping.")
     )
-    reply = outgoing.error_reply(refused, _request_id(request))
-    return Response(reply.body, status_code=reply.status, media_type=reply.media_type)
-
-
-def _harmless(text: str | None) -> str | None:
-    """A caller's text as a log may hold it, or nothing."""
-    return text if text and _HARMLESS.fullmatch(text) else None
-
-
-def _milliseconds(begun: float) -> float:
-    return round((time.perf_counter() - begun) * 1000, 1)
+    request_id = request_id_of(request.headers)
+    return _response(outgoing.error_reply(refused, request_id), request_id)

@@ -12,15 +12,17 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
 
-from inpaint_server.errors import SettingsError
+from inpaint_server.errors import InpaintServerError, SettingsError
 from inpaint_server.serving import logs
 from inpaint_server.serving.app import EngineApp
+from inpaint_server.serving.load import Loaded, load
+from inpaint_server.serving.run_folder import RunFolder
 from inpaint_server.settings import Settings, read
 
 
@@ -50,14 +52,23 @@ async def _serve(app: EngineApp, server: _Uvicorn, sockets: list[socket.socket] 
     return int(failed)
 
 
-def run(settings: Settings, *, unix_socket: Path | None = None) -> int:
+def run(settings: Settings, *, unix_socket: Path | None = None, loading: Callable[[Settings], Loaded] = load) -> int:
     """Serve on the Unix socket, or else on the settings' port, until SIGTERM; the process's exit code.
 
+    Args:
+        settings: What the operator decided.
+        unix_socket: In a run folder, behind a front door.
+        loading: Makes the models ready; default: those of the settings' bundle.
+
     Raises:
-        SettingsError: the port is taken.
+        SettingsError: a port is taken.
     """
     logs.configure(settings.log_level)
-    app = EngineApp(settings)
+    app = EngineApp(settings, loading)
+    if unix_socket is not None:
+        app.metrics.restarts(RunFolder(unix_socket.parent).restarts)
+    if settings.metrics_port:
+        app.metrics.serve(settings.metrics_port)
     uds = None if unix_socket is None else str(unix_socket)
     config = uvicorn.Config(app.asgi, uds=uds, log_config=None, access_log=False, lifespan="off", server_header=False)
     sockets = [_listen(settings.port)] if unix_socket is None else None
@@ -76,11 +87,16 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-def main() -> None:
+def main(loading: Callable[[Settings], Loaded] = load) -> None:
     """`python -m inpaint_server.serving.engine_process --uds PATH`: the engine behind a front door."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--uds", type=Path, required=True)
-    code = run(read(), unix_socket=parser.parse_args().uds)
+    unix_socket: Path = parser.parse_args().uds
+    try:
+        code = run(read(), unix_socket=unix_socket, loading=loading)
+    except InpaintServerError as error:
+        logs.get("engine").error("cannot_serve", code=error.code, reason=error.message)
+        code = 1
     sys.stdout.flush()
     os._exit(code)  # everything is answered and stopped; torch takes seconds to tear itself down
 

@@ -35,7 +35,6 @@ from inpaint_server.types import (
     OutputFormat,
     PlacedProduct,
     Receipt,
-    Timings,
     UInt8Array,
 )
 
@@ -79,13 +78,6 @@ def json_line(finished: Finished) -> bytes:
 def compact_json(value: Any) -> bytes:
     """A value as JSON without white space."""
     return json.dumps(value, separators=(",", ":")).encode()
-
-
-def rounded(timings: Timings) -> dict[str, object]:
-    """The engine's timings for a log line, tenths of milliseconds."""
-    single = ("queue", "segment", "background", "composite", "total")
-    passes = [round(milliseconds, 1) for milliseconds in timings.passes]
-    return {"passes": passes, **{name: round(getattr(timings, name), 1) for name in single}}
 
 
 def error_reply(error: InpaintServerError, request_id: str) -> Reply:

@@ -8,9 +8,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 State = Literal["starting", "ready", "unresponsive", "restarting", "draining"]
+Part = Literal["engine", "front door"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class RunFolder:
         """Fill a new folder: state `starting`, a new probe token, nobody at work."""
         self.model.mkdir()
         (self.path / "work").touch()
+        (self.path / "restarts").touch()
         (self.path / "probe").write_text(secrets.token_hex(16))
         self.write_state("starting")
 
@@ -68,6 +70,16 @@ class RunFolder:
         draft = self.path / "state.new"
         draft.write_text(state)
         draft.replace(self.path / "state")
+
+    def count_restart(self, part: Part) -> None:
+        """Note that a part is started again."""
+        with (self.path / "restarts").open("a") as noted:
+            noted.write(f"{part}\n")
+
+    def restarts(self) -> dict[Part, int]:
+        """How often each part was started again."""
+        noted = (self.path / "restarts").read_text().splitlines()
+        return {part: noted.count(part) for part in get_args(Part)}
 
     @contextmanager
     def working(self) -> Generator[None]:

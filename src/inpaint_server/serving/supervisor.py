@@ -14,7 +14,7 @@ from inpaint_server.errors import InpaintServerError
 from inpaint_server.serving import front_door, logs, processes
 from inpaint_server.serving.pace import Pace, Silence
 from inpaint_server.serving.processes import Child, StopRequested
-from inpaint_server.serving.run_folder import RunFolder, State
+from inpaint_server.serving.run_folder import Part, RunFolder, State
 from inpaint_server.serving.unix_http import answers_ping
 from inpaint_server.settings import Settings
 
@@ -91,9 +91,9 @@ class Supervisor:
         while True:
             processes.wait(self._pace.look)
             if reason := self._engine_fault(engine):
-                engine = self._restart_engine(engine, reason)
+                engine = self._restart("engine", engine, self._start_engine, reason)
             if reason := self._door_fault(door):
-                door = self._restart_door(door, reason)
+                door = self._restart("front door", door, self._open_door, reason)
             silent = self._engine_silence.seconds or self._door_silence.seconds
             self._say("unresponsive" if silent else "ready")
 
@@ -130,8 +130,11 @@ class Supervisor:
             self._settings.start_timeout_s,
             every=0.1,
         )
-        if engine.exit_code is not None:
-            raise CannotServe(f"The engine ended with code {engine.exit_code} before it was warm; its log says why.")
+        ended = engine.exit_code
+        if ended is not None or not in_time:
+            engine.kill_group()
+        if ended is not None:
+            raise CannotServe(f"The engine ended with code {ended} before it was warm; its log says why.")
         if not in_time:
             raise CannotServe(f"The engine was not warm after {self._settings.start_timeout_s:g} s.")
         self._engine_silence = Silence()
@@ -146,19 +149,6 @@ class Supervisor:
         seconds = self._engine_silence.seconds
         return f"no answer for {seconds:.0f} s" if seconds > self._pace.engine_hang else ""
 
-    def _restart_engine(self, engine: Child, reason: str) -> Child:
-        self._log.error("engine fault", reason=reason)
-        self._say("restarting")
-        for pause in range(self._pace.false_starts):
-            self._count_death()
-            engine.kill_group()
-            processes.wait(float(pause))
-            try:
-                return self._start_engine()
-            except CannotServe as error:
-                self._log.error("engine does not start", reason=error.message)
-        raise CannotServe(f"The engine failed to start {self._pace.false_starts} times in a row.")
-
     def _open_door(self) -> Child:
         began = time.monotonic()
         door = self._door = front_door.start(self._settings, self._folder)
@@ -166,6 +156,7 @@ class Supervisor:
             lambda: door.exit_code is not None or self._worker_answers(), self._pace.open, every=0.1
         )
         if door.exit_code is not None or not in_time:
+            door.kill_group()
             raise CannotServe(f"The front door does not open on port {self._settings.port}; its log says why.")
         self._door_silence = Silence()
         self._log.info("front door open", seconds=round(time.monotonic() - began, 2))
@@ -179,14 +170,22 @@ class Supervisor:
         seconds = self._door_silence.seconds
         return f"no answer for {seconds:.0f} s" if seconds > self._pace.door_hang else ""
 
-    def _restart_door(self, door: Child, reason: str) -> Child:
-        self._log.error("front door fault", reason=reason)
+    def _restart(self, part: Part, dead: Child, start: Callable[[], Child], reason: str) -> Child:
+        """Start a part again: at once, then after longer and longer pauses."""
+        self._log.error(f"{part} fault", reason=reason)
         self._say("restarting")
-        self._count_death()
-        door.kill_group()
-        return self._open_door()
+        dead.kill_group()
+        for pause in range(self._pace.false_starts):
+            self._count_death(part)
+            processes.wait(float(pause))
+            try:
+                return start()
+            except CannotServe as error:
+                self._log.error(f"{part} does not start", reason=error.message)
+        raise CannotServe(f"The {part} failed to start {self._pace.false_starts} times in a row.")
 
-    def _count_death(self) -> None:
+    def _count_death(self, part: Part) -> None:
+        self._folder.count_restart(part)
         now = time.monotonic()
         self._deaths.append(now)
         while self._deaths[0] < now - self._pace.window:

@@ -1,0 +1,178 @@
+"""Fifty kills on the demo models, a slow start, and a stop in the middle of work: what callers see.
+
+    python -m benchmarks.faults [--rounds 3] [--load-seconds 20]
+
+Each round kills the engine, the front door's Java, its guard and a handler's worker at idle, in a mask, in a pass and
+in encoding (the request stands at that stage: see `tests/trust/gated_engine.py`); two more kills are the supervisor's.
+Fails where a caller gets half an answer or one that is not JSON, where the server is not back 10 s after what its parts
+took to load, where a process is left behind, or where a part was started more often than it was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tests.serving.running import Server
+from tests.trust.faults import ANSWERED, STAGES, Outcome, strike
+from tests.trust.servers import plain_server
+from tests.trust.traffic import advert
+
+AS_AN_OPERATOR_HAS_IT = {"look": 1.0, "answer": 2.0, "engine_hang": 20.0, "door_hang": 4.0}
+BACK_WITHIN_S = 10.0
+TOLD_WHEN_STARTED = {"engine": "engine warm", "Java": "front door open", "guard": "front door open"}
+
+
+class Report:
+    """The rows of the table, and what went wrong."""
+
+    def __init__(self) -> None:
+        self.rows: defaultdict[tuple[str, str], list[tuple[Outcome, float]]] = defaultdict(list)
+        self.faults: list[str] = []
+        self.kills = 0
+
+    def add(self, part: str, stage: str, outcome: Outcome, load: float) -> None:
+        """One kill, and the seconds the part took to load again."""
+        self.kills += 1
+        self.rows[part, stage].append((outcome, load))
+        self.faults += [f"{part}, {stage}: {fault}" for fault in outcome.faults]
+        if outcome.seconds > BACK_WITHIN_S + load:
+            self.faults.append(f"{part}, {stage}: back after {outcome.seconds:.1f} s, {load:.1f} s of them loading")
+
+    def print(self) -> None:
+        """The table."""
+        print("| killed | stage | times | its caller saw | others meanwhile saw | back after, s | of it loading, s |")
+        print("| --- | --- | --- | --- | --- | --- | --- |")
+        for (part, stage), kills in self.rows.items():
+            callers = {how(outcome.caller) for outcome, _ in kills if outcome.caller is not None} or {"-"}
+            others = {how(seen) for outcome, _ in kills for seen in outcome.others} or {"-"}
+            slowest = max(outcome.seconds for outcome, _ in kills)
+            load = max(load for _, load in kills)
+            told = f"{', '.join(sorted(callers))} | {', '.join(sorted(others))}"
+            print(f"| {part} | {stage} | {len(kills)} | {told} | {slowest:.1f} | {load:.1f} |")
+
+
+def how(seen: object) -> str:
+    """What a caller saw, in a word."""
+    reply = getattr(seen, "reply", None)
+    return str(reply.status) if reply is not None else getattr(seen, "how", ANSWERED)
+
+
+def gated_server(folder: Path, **environment: str) -> Server:
+    """The demo bundle behind gates, watched as often as an operator's server is."""
+    variables = {"GATES": str(folder), "PLAIN": "0", "INPAINT_BUNDLE": "demo", "INPAINT_QUEUE": "4", **environment}
+    return plain_server(AS_AN_OPERATOR_HAS_IT, **variables)
+
+
+def kill_everything(report: Report, rounds: int) -> None:
+    """One server for each part that is killed, so that no server sees more restarts than it allows."""
+    for part in ("engine", "worker", "Java", "guard"):
+        with tempfile.TemporaryDirectory() as folder, gated_server(Path(folder)) as server:
+            server.wait_for("serving", 300)
+            for number in range(rounds * len(STAGES)):
+                stage = STAGES[number % len(STAGES)]
+                outcome = strike(server, Path(folder), part, stage, number)
+                report.add(part, stage, outcome, seconds_to_load(server, part))
+            if code := server.stop():
+                report.faults.append(f"{part}: exit code {code}")
+            count_starts(report, server, part, rounds * len(STAGES))
+            if left := server.pids():
+                report.faults.append(f"{part}: left behind {left}")
+
+
+def seconds_to_load(server: Server, part: str) -> float:
+    """What the part said it took to start the last time."""
+    event = TOLD_WHEN_STARTED.get(part)
+    said = [json.loads(line) for line in server.lines if event and line.startswith("{") and f'"{event}"' in line]
+    return said[-1]["seconds"] if said else 0.0
+
+
+def count_starts(report: Report, server: Server, part: str, kills: int) -> None:
+    """No part is started again but for a kill."""
+    said = "".join(server.lines)
+    expected = {"engine fault": kills * (part == "engine"), "front door fault": kills * (part in {"Java", "guard"})}
+    for event, number in expected.items():
+        if (seen := said.count(f'"{event}"')) > number:
+            report.faults.append(f"{part}: {seen} x {event} for {number} kills")
+
+
+def kill_supervisors(report: Report) -> None:
+    """Nothing comes back of a killed supervisor, and nothing stays."""
+    for stage in ("idle", "pass"):
+        with tempfile.TemporaryDirectory() as folder, gated_server(Path(folder)) as server:
+            server.wait_for("serving", 300)
+            report.add("supervisor", stage, strike(server, Path(folder), "supervisor", stage, 1), 0.0)
+            server.wait_until_gone()
+            server.wait()
+
+
+def slow_start(load: float) -> str:
+    """A bundle that takes so long to load: never a 200 of /ping before it is warm; the first request is served."""
+    with gated_server(Path(os.devnull), SLOW_LOAD_S=str(load)) as server, ThreadPoolExecutor(1) as pool:
+        begun = time.monotonic()
+        warm = pool.submit(server.wait_for, "engine warm", 300)
+        asked, early = 0, 0
+        while not warm.done():
+            early += server.ping() == 200 and not warm.done()
+            asked += 1
+            time.sleep(0.05)  # noqa: TID251 - a client's pause between two questions
+        server.wait_for("serving", 300)
+        order = advert(1)
+        fault = order.fault(server.request("POST", "/invocations", order.body, order.headers))
+        server.stop()
+    seconds = time.monotonic() - begun
+    print(f"\nslow start: warm after {seconds:.0f} s, /ping asked {asked} times before: {early} times 200")
+    return f"slow start: {early} early pings, {fault}" if early or fault else ""
+
+
+def stop_in_the_middle() -> str:
+    """SIGTERM with eight requests running."""
+    with tempfile.TemporaryDirectory() as folder, gated_server(Path(folder), INPAINT_QUEUE="16") as server:
+        server.wait_for("serving", 300)
+        orders = [advert(seed, width=128, height=128, steps=8) for seed in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            replies = [pool.submit(server.request, "POST", "/invocations", o.body, o.headers) for o in orders]
+            while not all(reply.running() for reply in replies):
+                pass
+            time.sleep(1.0)  # noqa: TID251 - until all eight have reached the engine
+            running = sum(not reply.done() for reply in replies)
+            begun = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            faults = [
+                fault for order, reply in zip(orders, replies, strict=True) if (fault := order.fault(reply.result()))
+            ]
+            good = sum(reply.result().status == 200 for reply in replies)
+        code = server.wait(60)
+        seconds = time.monotonic() - begun
+        left = server.pids()
+    print(f"\nSIGTERM with {running} running: {good} good answers, exit code {code} after {seconds:.1f} s, left {left}")
+    return f"SIGTERM: {faults}, {code}, {left}" if faults or good < 8 or code or left or seconds > 30 else ""
+
+
+def main(
+    *,
+    rounds: Annotated[int, typer.Option(help="Kills of each of four parts at each of four stages.")] = 3,
+    load_seconds: Annotated[float, typer.Option(help="How long the slow bundle loads.")] = 20.0,
+) -> None:
+    """Run everything, print what was seen, exit 1 where something must not have been."""
+    report = Report()
+    kill_everything(report, rounds)
+    kill_supervisors(report)
+    report.print()
+    print(f"\n{report.kills} kills")
+    report.faults += [fault for fault in (slow_start(load_seconds), stop_in_the_middle()) if fault]
+    print("\n".join(report.faults) or "Nothing wrong.")
+    raise SystemExit(bool(report.faults))
+
+
+if __name__ == "__main__":
+    typer.run(main)
