@@ -71,6 +71,15 @@ def test_a_photo_is_segmented(painter: Painter):
     assert found.masks.shape == (3, 256, 256)
 
 
+def test_what_memory_was_measured_to_hold_fits(painter: Painter):
+    size = Size(height=512, width=512)
+    (one,) = painter.begin([ask(1, size)])
+    painter.advance([one])
+    count = min(64, painter.room(one))
+    assert count > 1
+    painter.advance(painter.begin([ask(seed, size) for seed in range(count)]))
+
+
 def test_after_out_of_memory_the_next_picture_is_painted(painter: Painter):
     with pytest.raises(OutOfMemory):
         painter.advance(painter.begin([ask(seed, Size(height=2048, width=2048)) for seed in range(64)]))
