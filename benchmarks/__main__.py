@@ -37,12 +37,13 @@ def run_all(
     about = machine.describe()
     for name in parts or PARTS:
         typer.echo(f"{name} ...", err=True)
-        command = [sys.executable, "-m", "benchmarks", "part", name, "--runs", str(runs), "--bundle", bundle]
-        if subprocess.run(command, check=False).returncode == 0:  # noqa: S603 - our own
+        measuring = [sys.executable, "-m", "benchmarks", "part", name, "--runs", str(runs), "--bundle", bundle]
+        if subprocess.run(measuring, check=False).returncode == 0:  # noqa: S603 - our own
             found[name] = Part.model_validate_json((OUT / f"{name}.json").read_bytes())
         else:
             typer.echo(f"{name} failed; the others go on.", err=True)
-    typer.echo(report.write(OUT, found, about, f"python -m benchmarks all {' '.join(parts or [])} --runs {runs}"))
+    command = " ".join(["python -m benchmarks all", *(parts or []), f"--runs {runs}"])
+    typer.echo(report.write(OUT, found, about, command))
 
 
 @app.command("publish")

@@ -12,7 +12,7 @@ from benchmarks.figures import Figure, Part
 from benchmarks.servers import Server, ours
 
 CLIENTS = 8
-_LONG = {"profile": "seed", "num_images": 2}
+_LONG = {"profile": "seed"}
 _SHORT = {"profile": "fast"}
 _HEAD_START_S = 1.0
 

@@ -79,7 +79,7 @@ def _toolkit(python: Path, bundle: Path, port: int) -> tuple[list[str], dict[str
     configuration.write_text(
         f"inference_address=http://127.0.0.1:{port}\nmanagement_address=unix:{folder}/management\n"
         "default_service_handler=sagemaker_huggingface_inference_toolkit.handler_service\n"
-        "max_request_size=64000000\nmax_response_size=64000000\ndefault_response_timeout=600\n"
+        "max_request_size=64000000\nmax_response_size=64000000\ndecode_input_request=false\ndefault_response_timeout=600\n"
     )
     start = ["--start", "--foreground", "--mms-config", str(configuration), "--model-store", str(folder)]
     program = "from mms.model_server import start; start()"
