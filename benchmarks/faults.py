@@ -27,7 +27,6 @@ from tests.trust.faults import ANSWERED, STAGES, Outcome, strike
 from tests.trust.servers import plain_server
 from tests.trust.traffic import advert
 
-AS_AN_OPERATOR_HAS_IT = {"look": 1.0, "answer": 2.0, "engine_hang": 20.0, "door_hang": 4.0}
 BACK_WITHIN_S = 10.0
 TOLD_WHEN_STARTED = {"engine": "engine warm", "Java": "front door open", "guard": "front door open"}
 
@@ -68,9 +67,9 @@ def how(seen: object) -> str:
 
 
 def gated_server(folder: Path, **environment: str) -> Server:
-    """The demo bundle behind gates, watched as often as an operator's server is."""
+    """The demo bundle behind gates."""
     variables = {"GATES": str(folder), "PLAIN": "0", "INPAINT_BUNDLE": "demo", "INPAINT_QUEUE": "4", **environment}
-    return plain_server(AS_AN_OPERATOR_HAS_IT, **variables)
+    return plain_server(**variables)
 
 
 def kill_everything(report: Report, rounds: int) -> None:

@@ -126,7 +126,7 @@ class Server:
                 self._events.put(json.loads(line))
         self._events.put(_ENDED)
 
-    def wait_for(self, event: str, seconds: float = 60, **fields: object) -> dict[str, Any]:
+    def wait_for(self, event: str, seconds: float = 150, **fields: object) -> dict[str, Any]:
         """The next line of the log that says `event` with these fields."""
         end = time.monotonic() + seconds
         while True:

@@ -10,8 +10,10 @@ from tests.serving.running import Server
 ROOT = Path(__file__).parents[2]
 ENGINE = [sys.executable, "-m", "tests.trust.gated_engine"]
 
+AS_AN_OPERATOR_HAS_IT = {"look": 1.0, "answer": 2.0, "engine_hang": 20.0, "door_hang": 4.0}
 
-def plain_server(pace: dict[str, float] | None = None, **environment: str) -> Server:
+
+def plain_server(**environment: str) -> Server:
     """A front door before the real application on plain colours (or, with PLAIN=0, on the bundle)."""
     paths = [str(ROOT / "src"), str(ROOT)]
-    return Server(ENGINE, {"PYTHONPATH": ":".join(paths), **environment}, pace)
+    return Server(ENGINE, {"PYTHONPATH": ":".join(paths), **environment}, AS_AN_OPERATOR_HAS_IT)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.running import QUICK, RUN, Server
-from tests.trust.servers import ENGINE, ROOT
+from tests.serving.running import RUN, Server
+from tests.trust.servers import AS_AN_OPERATOR_HAS_IT, ENGINE, ROOT
 from tests.trust.traffic import advert
 
 _MOUNTS = """
@@ -44,7 +44,7 @@ def test_it_serves_without_rights_on_a_file_system_that_cannot_be_written(option
     with tempfile.TemporaryDirectory(prefix="confined-") as temp:
         user = a_user()
         script = _MOUNTS.format(options=options, temp=temp, as_user=_WITHOUT_RIGHTS.format(user=user))
-        serve = [sys.executable, "-c", RUN, json.dumps(QUICK), *ENGINE]
+        serve = [sys.executable, "-c", RUN, json.dumps(AS_AN_OPERATOR_HAS_IT), *ENGINE]
         environment = {
             "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
             "HOME": temp,
