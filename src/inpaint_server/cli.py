@@ -141,6 +141,24 @@ def catalog(
         raise typer.Exit(1)
 
 
+@app.command()
+def studio(
+    *,
+    server: Annotated[
+        str, typer.Option(help="The running server's URL, or a SageMaker endpoint's name.")
+    ] = "http://localhost:8080",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The page's own TCP port, on this machine alone.")] = 8090,
+    presets: Annotated[
+        Path | None, typer.Option(help="A TOML file of scenes of your own.", exists=True, dir_okay=False)
+    ] = None,
+) -> None:
+    """Open a web page over a running server: see the mask, place the product, compare adverts."""
+    from inpaint_server.studio.command import run as serve_page
+
+    typer.echo(f"The studio is at http://localhost:{port} (Ctrl-C ends it).")
+    serve_page(server, port, presets)
+
+
 @models.command()
 def verify(folder: Annotated[Path, typer.Argument(help="The bundle's folder.", exists=True, file_okay=False)]) -> None:
     """Check every file of a bundle against its manifest: checksums, sizes, what is missing."""
