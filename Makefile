@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := src tests scripts training
 
-.PHONY: setup demo test soak check format lock sbom test-gpu train train-tiny bench bench-publish clean
+.PHONY: setup demo test soak check format lock sbom test-gpu train train-tiny bench bench-publish test-browser docs docs-pictures clean
 
 setup: $(READY)
 
@@ -22,6 +22,16 @@ test: $(READY)  ## All tests that need no GPU
 
 soak: $(READY)  ## Three minutes of mixed traffic on the demo models: memory and open files must stay flat
 	$(BIN)/python -m benchmarks.endurance --minutes 3
+
+test-browser: $(READY)  ## The studio and the catalogue's report in Chromium, which must be installed
+	@command -v chromium chromium-browser google-chrome || { echo "Install Chromium first."; exit 1; }
+	$(BIN)/python -m pytest -m browser
+
+docs: $(READY)  ## The documentation as a site: build/docs/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+docs-pictures: $(READY)  ## Draw the documentation's pictures and write its page of fields again (minutes)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python scripts/make_docs.py
 
 check: $(READY)  ## Format, lint, types, import directions
 	$(BIN)/ruff format --check .

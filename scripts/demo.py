@@ -37,10 +37,10 @@ def main() -> None:
     """Run the demo."""
     with running_server() as url:
         begun = time.perf_counter()
-        answer = generate.ask(generate.request_object(PHOTO, None, REQUEST), endpoint=url, bundle=None)
+        result = generate.ask(generate.request_object(PHOTO, None, REQUEST), endpoint=url, bundle=None)
         seconds = time.perf_counter() - begun
-        paths = generate.save(answer, PHOTO, OUT)
-    print(f"One advert in {seconds:.1f} s on {answer['model']['device']}:")
+        paths = generate.save(result, PHOTO, OUT)
+    print(f"One advert in {seconds:.1f} s on {result.model.device}:")
     for path in paths:
         print(f"  {path}")
 

@@ -133,17 +133,12 @@ def edge_step(picture: NDArray[np.uint8], hole: NDArray[np.bool_]) -> float:
 def judge_seams(bundle: Bundle, composites: Composites, *, sampling: Sampling) -> dict[str, float]:
     """Colour step across the edge of repainted holes over that of the untouched pictures.
 
-    The prompt says what is there, above or below the split line, wherever most of the hole lies. Measured on what the
-    model gives, and on the same with the untouched pixels laid back outside the hole.
+    Measured on what the model gives, and on the same with the untouched pixels laid back outside the hole.
     """
     rng = np.random.default_rng(1)
     count = len(composites.mask)
     holes = np.stack([paint_mask(rng, "hole", mask, 0) for mask in composites.mask])
-    below = [np.nonzero(hole)[0].mean() >= split for hole, split in zip(holes, composites.split, strict=True)]
-    prompts = [
-        caption(np.random.default_rng([2, item]), composites.words[item], "lower" if below[item] else "upper")
-        for item in range(count)
-    ]
+    prompts = [caption(np.random.default_rng([2, item]), composites.words[item], "whole") for item in range(count)]
     painted = bundle.repaint(composites.empty, holes, prompts, range(count), sampling=sampling)
     pasted = np.where(holes[..., None], painted, composites.empty)
     sets = {"untouched": composites.empty, "as painted": painted, "pasted back": pasted}

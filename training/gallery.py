@@ -84,7 +84,8 @@ def _page(names: Sequence[str]) -> str:
         "# Gallery\n\n"
         "Six product photos in four scenes, drawn by the demo bundle at 256 x 256 with default settings.\n"
         "Nothing was picked: each seed is used for every product. One command draws this page again:\n\n"
-        "```sh\npython -m training gallery\n```\n"
+        '```sh title="Not run by the tests: draws for minutes"\n'
+        "python -m training gallery\n```\n"
     )
     table = "\n".join(["| seed | foreground prompt | background prompt |", "| --- | --- | --- |", *scenes])
     return "\n".join([head, table, "", *sheets])

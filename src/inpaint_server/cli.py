@@ -102,6 +102,63 @@ def generate(
         typer.echo(path)
 
 
+@app.command()
+def catalog(
+    source: Annotated[Path, typer.Argument(help="A .csv or .jsonl file, or a folder of photos.", exists=True)],
+    *,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the adverts and the report; a stopped run goes on in it.")
+    ] = Path("catalog"),
+    endpoint: Annotated[str | None, typer.Option(help="A server's URL or a SageMaker endpoint's name.")] = None,
+    bundle: BundleOption = None,
+    scene: Annotated[str | None, typer.Option(help="The scene of rows that name none: kitchen, beach, ...")] = None,
+    presets: Annotated[
+        Path | None, typer.Option(help="A TOML file of scenes of your own.", exists=True, dir_okay=False)
+    ] = None,
+    background: Annotated[str | None, typer.Option(help="The scene behind; may name columns: {color}.")] = None,
+    foreground: Annotated[str | None, typer.Option(help="What products stand on; may name columns.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="FIELD=VALUE for every row that does not say otherwise.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Requests under way at a time.")] = 4,
+    batch_transform: Annotated[
+        Path | None, typer.Option(help="Write the rows as Batch Transform's JSON Lines instead.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Make an advert of every product in a table, and a report. Exit code 1: some rows failed or are still to do."""
+    from inpaint_server.catalog import command
+    from inpaint_server.catalog.scenes import load
+
+    known = load(presets)
+    fields = command.defaults(setting or [], scene=scene, background_prompt=background, foreground_prompt=foreground)
+    if batch_transform is not None:
+        whole = command.write_lines(source, batch_transform, known=known, fields=fields)
+    else:
+        client = command.target(endpoint, bundle)
+        outcomes = command.run(source, out, client=client, known=known, fields=fields, workers=workers)
+        whole = all(outcome.status == "done" for outcome in outcomes)
+    if not whole:
+        raise typer.Exit(1)
+
+
+@app.command()
+def studio(
+    *,
+    server: Annotated[
+        str, typer.Option(help="The running server's URL, or a SageMaker endpoint's name.")
+    ] = "http://localhost:8080",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The page's own TCP port, on this machine alone.")] = 8090,
+    presets: Annotated[
+        Path | None, typer.Option(help="A TOML file of scenes of your own.", exists=True, dir_okay=False)
+    ] = None,
+) -> None:
+    """Open a web page over a running server: see the mask, place the product, compare adverts."""
+    from inpaint_server.studio.command import run as serve_page
+
+    typer.echo(f"The studio is at http://localhost:{port} (Ctrl-C ends it).")
+    serve_page(server, port, presets)
+
+
 @models.command()
 def verify(folder: Annotated[Path, typer.Argument(help="The bundle's folder.", exists=True, file_okay=False)]) -> None:
     """Check every file of a bundle against its manifest: checksums, sizes, what is missing."""

@@ -83,6 +83,13 @@ class Internal(InpaintServerError):
     code = "internal"
 
 
+class Unreachable(InpaintServerError):
+    """No server of ours answers at an address, or its answer broke off."""
+
+    status = 502
+    code = "unreachable"
+
+
 class Overloaded(InpaintServerError):
     """The queue is full."""
 

@@ -192,14 +192,16 @@ class AnsweredPlacement(BaseModel):
     scale: float
     x: float
     y: float
-    split: float | None = Field(description="The line between lower and upper layer, fraction of the height.")
+    split: float | None = Field(
+        default=None, description="The line between lower and upper layer, fraction of the height."
+    )
 
 
 class AnsweredLayers(BaseModel):
     """The steps in between (`return_layers`), pictures as base64."""
 
     mask: str
-    background: str | None
+    background: str | None = None
     passes: list[str]
     layout: dict[str, list[int]] = Field(description="`product`: its box [left, top, right, bottom] on the canvas.")
 

@@ -428,4 +428,4 @@ def test_in_process_and_through_the_front_door_the_bytes_are_the_same(server: Se
     through_the_door = invoke(server, GOOD).json["images"][0]["image"]
     from inpaint_server.serving import generate
 
-    assert generate.ask(GOOD, endpoint=None, bundle="demo")["images"][0]["image"] == through_the_door
+    assert b64(generate.ask(GOOD, endpoint=None, bundle="demo").pictures[0].data) == through_the_door

@@ -65,7 +65,7 @@ def parse_form(body: bytes, content_type: str) -> tuple[dict[str, Any], dict[str
     """
     parts = dict(_parts(body, content_type))
     pictures = {name: _picture(parts.pop(name), name) for name in ("image", "mask") if name in parts}
-    return {name: _form_value(name, value) for name, value in parts.items()}, pictures
+    return {name: form_value(name, value) for name, value in parts.items()}, pictures
 
 
 def _parts(body: bytes, content_type: str) -> list[tuple[str, bytes]]:
@@ -100,7 +100,8 @@ def _picture(value: bytes, name: str) -> bytes:
     return from_base64(value.decode("latin-1"), name) or b""
 
 
-def _form_value(name: str, value: bytes) -> Any:
+def form_value(name: str, value: bytes) -> Any:
+    """A form's field as a JSON body would hold it: prompts as they stand, anything else as JSON where it is JSON."""
     text = value.decode("utf-8", "replace")
     if name in _WORDS:
         return text

@@ -1,0 +1,183 @@
+"""Rows through a client: a few at a time, each once, everything on the disk before it counts as done."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from PIL import Image, ImageOps
+
+from inpaint_server.catalog.files import write_whole
+from inpaint_server.catalog.journal import Entry, Journal
+from inpaint_server.catalog.orders import Order, file_name, label, order
+from inpaint_server.catalog.rows import Row
+from inpaint_server.catalog.scenes import Scenes
+from inpaint_server.client import Client, Result
+from inpaint_server.errors import InpaintServerError, Unreachable
+
+_THUMBNAIL: Final = 320
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a row.
+
+    Attributes:
+        row: It.
+        name: What a person calls the product.
+        status: `done`, `failed`, or `waiting`: not tried yet because the run was stopped.
+        entry: How its order went; its identity is empty where there was none.
+        request: What was asked, pictures left out.
+        twin_of: The number of an earlier row that asks for the very same picture, and shares it.
+    """
+
+    row: Row
+    name: str
+    status: Literal["done", "failed", "waiting"]
+    entry: Entry
+    request: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    twin_of: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Claim:
+    """An identity that a row of this run works on; others that ask for the same wait for it."""
+
+    row: int
+    over: threading.Event = field(default_factory=threading.Event)
+    entry: Entry = field(
+        default_factory=lambda: Entry(identity="", reason="The run was stopped.", code=Unreachable.code)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A run over a catalogue.
+
+    Attributes:
+        client: Asks; it does the waiting and repeating.
+        journal: Knows what is done.
+        out: The catalogue's folder.
+        scenes: By name.
+        defaults: Fields of every row that does not say otherwise.
+        stop: Set from anywhere: rows that have not begun stay `waiting`.
+    """
+
+    client: Client
+    journal: Journal
+    out: Path
+    scenes: Scenes
+    defaults: Mapping[str, Any]
+    stop: threading.Event = field(default_factory=threading.Event)
+    _claims: dict[str, _Claim] = field(default_factory=dict[str, _Claim])
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, rows: Sequence[Row], *, workers: int, on_outcome: Callable[[Outcome], object]) -> list[Outcome]:
+        """Bring every row to its end.
+
+        A server that cannot be reached at all stops the run: started again it goes on from there.
+        """
+
+        def one(row: Row) -> Outcome:
+            outcome = self._one(row)
+            on_outcome(outcome)
+            return outcome
+
+        with ThreadPoolExecutor(workers, thread_name_prefix="row") as pool:
+            futures = [pool.submit(one, row) for row in rows]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                self.stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _one(self, row: Row) -> Outcome:
+        name = label(row)
+        if self.stop.is_set():
+            return Outcome(row=row, name=name, status="waiting", entry=Entry(identity=""))
+        try:
+            asked = order(row, self.scenes, self.defaults)
+        except InpaintServerError as error:
+            entry = Entry(identity="", reason=error.message, code=error.code)
+            return Outcome(row=row, name=name, status="failed", entry=entry)
+        told = {key: value for key, value in asked.request.items() if key not in ("image", "mask")}
+        first, claim = self._claim(asked.identity, row.number)
+        if not first:
+            claim.over.wait()
+            entry = claim.entry
+        else:
+            try:
+                entry = claim.entry = self.journal.settled(asked.identity) or self._ask(row, asked)
+            finally:
+                claim.over.set()
+        status = "waiting" if entry.code == Unreachable.code else "failed" if entry.reason else "done"
+        return Outcome(
+            row=row, name=name, status=status, entry=entry, request=told, twin_of=None if first else claim.row
+        )
+
+    def _claim(self, identity: str, row: int) -> tuple[bool, _Claim]:
+        """Whether this row is the first of the run to ask for this picture, and whose picture it is."""
+        with self._lock:
+            first = identity not in self._claims
+            return first, self._claims.setdefault(identity, _Claim(row=row))
+
+    def _ask(self, row: Row, asked: Order) -> Entry:
+        begun = time.monotonic()
+        stem = file_name(row, asked.identity)
+        try:
+            reply = self.client.send(json.dumps(asked.request).encode())
+            reply.check()
+            files, entry = _saved(stem, asked, Result.from_json(reply.body))
+        except Unreachable as error:
+            self.stop.set()
+            return Entry(identity=asked.identity, reason=error.message, code=error.code)
+        except InpaintServerError as error:
+            files = dict(_thumbnails(stem, asked.request["image"], []))
+            entry = Entry(identity=asked.identity, reason=error.message, code=error.code, thumbnails=tuple(files))
+        for path, data in files.items():
+            write_whole(self.out / path, data)
+        entry = entry.model_copy(update={"seconds": round(time.monotonic() - begun, 2)})
+        self.journal.add(entry)
+        return entry
+
+
+def _saved(stem: str, asked: Order, result: Result) -> tuple[dict[str, bytes], Entry]:
+    """Every file of a result under its path, and the entry that tells of them."""
+    many = len(result.pictures) > 1
+    pictures = {
+        f"adverts/{stem}{f'-{picture.seed}' if many else ''}.{result.format}": picture.data
+        for picture in result.pictures
+    }
+    small = dict(_thumbnails(stem, asked.request.get("image"), [picture.image for picture in result.pictures]))
+    entry = Entry(
+        identity=asked.identity,
+        files=tuple(pictures),
+        seeds=tuple(picture.seed for picture in result.pictures),
+        thumbnails=tuple(small),
+        warnings=result.warnings,
+    )
+    return {**pictures, **small}, entry
+
+
+def _thumbnails(stem: str, photo: str | None, pictures: Sequence[Image.Image]) -> Iterable[tuple[str, bytes]]:
+    """Small JPEGs: the photo (if it can be opened here) and the pictures."""
+    try:
+        opened = [] if photo is None else [Image.open(io.BytesIO(base64.b64decode(photo)))]
+        photos = [ImageOps.exif_transpose(image).convert("RGB") for image in opened]
+    except Exception:  # noqa: BLE001 - whatever a parser raises on a stranger's bytes: there is no thumbnail
+        photos = []
+    for number, image in enumerate([*photos, *pictures], start=1 - len(photos)):
+        small = image.convert("RGB")
+        small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        file = io.BytesIO()
+        small.save(file, "JPEG", quality=85)
+        yield f"thumbnails/{stem}-{number if number else 'photo'}.jpg", file.getvalue()

@@ -1,0 +1,172 @@
+"""The ways to a server: HTTP, SageMaker's runtime, and whatever else takes a body and gives a reply."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import httpx
+
+from inpaint_server.client.reply import JSON, Reply, answered, refused
+from inpaint_server.errors import InvalidRequest, Unreachable
+
+_CONNECT_S = 10.0
+
+
+class Transport(Protocol):
+    """Sends one body once."""
+
+    def send(self, body: bytes, accept: str = JSON) -> Reply:
+        """Send a JSON body; whatever goes wrong on the way is a reply too."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class AsyncTransport(Protocol):
+    """The same, awaited."""
+
+    async def send(self, body: bytes, accept: str = JSON) -> Reply:
+        """Send a JSON body; whatever goes wrong on the way is a reply too."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class Http:
+    """A server's URL."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self._url = _invocations(url)
+        self._client = httpx.Client(timeout=_timeout(timeout_s))
+
+    def send(self, body: bytes, accept: str = JSON) -> Reply:
+        """See `Transport`."""
+        try:
+            response = self._client.post(self._url, content=body, headers=_headers(accept))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return _no_answer(self._url, error)
+        return _reply(response)
+
+    def close(self) -> None:
+        """See `Transport`."""
+        self._client.close()
+
+
+class AsyncHttp:
+    """A server's URL, awaited."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self._url = _invocations(url)
+        self._client = httpx.AsyncClient(timeout=_timeout(timeout_s))
+
+    async def send(self, body: bytes, accept: str = JSON) -> Reply:
+        """See `AsyncTransport`."""
+        try:
+            response = await self._client.post(self._url, content=body, headers=_headers(accept))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return _no_answer(self._url, error)
+        return _reply(response)
+
+    async def close(self) -> None:
+        """See `AsyncTransport`."""
+        await self._client.aclose()
+
+
+class SageMaker:
+    """An endpoint by name, in the account and region that boto3 finds.
+
+    Raises:
+        InvalidRequest: boto3 is not installed, or finds no region.
+    """
+
+    def __init__(self, endpoint: str, timeout_s: float) -> None:
+        try:
+            import boto3
+            from botocore.config import Config
+            from botocore.exceptions import BotoCoreError
+        except ModuleNotFoundError:
+            raise InvalidRequest(
+                "Install boto3 (pip install 'inpaint-server[aws]') to ask a SageMaker endpoint."
+            ) from None
+        # A read that times out must not be sent again: the first one may still be painting.
+        config = Config(read_timeout=timeout_s, retries={"max_attempts": 0}, max_pool_connections=64)
+        try:
+            self._runtime: Any = cast("Any", boto3).client("sagemaker-runtime", config=config)
+        except BotoCoreError as error:
+            raise InvalidRequest(f"The endpoint {endpoint} cannot be asked: {error}") from None
+        self._endpoint = endpoint
+
+    def send(self, body: bytes, accept: str = JSON) -> Reply:
+        """See `Transport`."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            answer = self._runtime.invoke_endpoint(
+                EndpointName=self._endpoint, ContentType=JSON, Accept=accept, Body=body
+            )
+            return answered(200, answer["Body"].read(), answer.get("ContentType", JSON))
+        except ClientError as error:
+            return self._refusal(cast("dict[str, Any]", error.response), error)
+        except BotoCoreError as error:
+            return refused(Unreachable(f"The endpoint {self._endpoint} cannot be asked: {error}"))
+
+    def _refusal(self, told: dict[str, Any], error: Exception) -> Reply:
+        """The container's own refusal where SageMaker hands one on, else SageMaker's."""
+        if "OriginalMessage" in told:
+            return answered(told["OriginalStatusCode"], told["OriginalMessage"].encode())
+        status = told.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        busy = status in (429, 503) or told.get("Error", {}).get("Code") == "ThrottlingException"
+        return refused(Unreachable(f"The endpoint {self._endpoint} refused: {error}"), worth_repeating=busy)
+
+    def close(self) -> None:
+        """See `Transport`."""
+        self._runtime.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Threaded:
+    """A transport that blocks, awaited on a thread."""
+
+    transport: Transport
+
+    async def send(self, body: bytes, accept: str = JSON) -> Reply:
+        """See `AsyncTransport`."""
+        return await asyncio.to_thread(self.transport.send, body, accept)
+
+    async def close(self) -> None:
+        """See `AsyncTransport`."""
+        await asyncio.to_thread(self.transport.close)
+
+
+def is_url(target: str) -> bool:
+    """Whether a target is a server's URL; else it is a SageMaker endpoint's name."""
+    return "://" in target
+
+
+def _invocations(url: str) -> str:
+    return f"{url.rstrip('/').removesuffix('/invocations')}/invocations"
+
+
+def _timeout(seconds: float) -> httpx.Timeout:
+    return httpx.Timeout(seconds, connect=min(seconds, _CONNECT_S))
+
+
+def _headers(accept: str) -> dict[str, str]:
+    return {"Content-Type": JSON, "Accept": accept}
+
+
+def _reply(response: httpx.Response) -> Reply:
+    media_type = response.headers.get("content-type", JSON)
+    return answered(response.status_code, response.content, media_type, response.headers.get("retry-after"))
+
+
+def _no_answer(url: str, error: Exception) -> Reply:
+    """Nobody listens: worth another try. A connection that broke later may have been understood: not repeated."""
+    told = Unreachable(f"Check the server's address {url}: {str(error) or type(error).__name__}.")
+    return refused(told, worth_repeating=isinstance(error, httpx.ConnectError | httpx.ConnectTimeout))

@@ -1,0 +1,78 @@
+"""The studio's own small server: the page's files, and one route that hands requests on through the client."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from inpaint_server import __version__
+from inpaint_server.catalog.scenes import Scenes
+from inpaint_server.client import AsyncClient, Retry
+from inpaint_server.client.reply import JSON, refused
+from inpaint_server.client.transport import is_url
+from inpaint_server.errors import UnsupportedMediaType
+from inpaint_server.schema import InvocationRequest
+
+_FILES: Final = Path(__file__).with_name("static")
+_PATIENT_S: Final = 3600.0
+_HEADERS: Final = {
+    # Nothing of the page comes from elsewhere, and nothing is sent elsewhere.
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+
+def build(target: str, scenes: Scenes) -> Starlette:
+    """The studio over a server's URL or a SageMaker endpoint's name.
+
+    Only this machine's own browser is answered: another site's page can neither read it (the Host header is checked)
+    nor make it work (a request is JSON, which a page may send to its own site alone).
+    """
+    client = AsyncClient(target, timeout_s=_PATIENT_S, retry=Retry(attempts=3))
+
+    async def page(_: Request) -> Response:
+        return FileResponse(_FILES / "index.html", headers=_HEADERS)
+
+    async def about(_: Request) -> Response:
+        told = {
+            "version": __version__,
+            "target": target,
+            "is_url": is_url(target),
+            "scenes": scenes,
+            "fields": InvocationRequest.model_json_schema()["properties"],
+        }
+        return JSONResponse(told, headers=_HEADERS)
+
+    async def invocations(request: Request) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0] == JSON:
+            reply = await client.send(await request.body())
+        else:
+            reply = refused(UnsupportedMediaType(f"Send {JSON}."))
+        return Response(reply.body, reply.status, _HEADERS, reply.media_type)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        async with client:
+            yield
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/api/about", about),
+            Route("/api/invocations", invocations, methods=["POST"]),
+            Mount("/static", StaticFiles(directory=_FILES)),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1"])],
+        lifespan=lifespan,
+    )

@@ -1,0 +1,261 @@
+"""The clients, against the engine's app, the real front door, and a stand-in for SageMaker's runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inpaint_server import errors
+from inpaint_server.client import AsyncClient, Client, Fields, Reply, Result, Retry
+from inpaint_server.client.reply import JSON
+from inpaint_server.schema import InvocationRequest
+from tests.quick_server import QuickServer
+from tests.serving.running import Server, free_port
+from tests.serving.runtime_proxy import RuntimeProxy
+
+AT_ONCE = Retry(first_wait_s=0.001)
+
+
+def words(**more: Unpack[Fields]) -> Fields:
+    return {"background_prompt": "beach", "foreground_prompt": "sand", "seed": 5, **more}
+
+
+def photo() -> Image.Image:
+    """A grey photo whose middle is opaque: its alpha channel is the mask."""
+    rgba = np.full((60, 90, 4), 90, np.uint8)
+    rgba[..., 3] = 0
+    rgba[20:40, 30:60, 3] = 255
+    return Image.fromarray(rgba)
+
+
+def test_importing_the_client_imports_no_torch():
+    heavy = ("torch", "diffusers", "transformers", "boto3", "starlette")
+    program = f"import sys, inpaint_server.client; print([name for name in {heavy} if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert told.stdout == "[]\n"
+
+
+def test_every_field_of_a_request_has_its_type():
+    assert set(Fields.__annotations__) == set(InvocationRequest.model_fields) - {"task", "image"}
+
+
+@pytest.mark.parametrize("kind", ["image", "bytes", "path"])
+def test_a_photo_may_be_a_picture_its_file_or_its_path(quick_server: QuickServer, tmp_path: Path, kind: str):
+    file = io.BytesIO()
+    photo().save(file, "PNG")
+    (tmp_path / "photo.png").write_bytes(file.getvalue())
+    given = {"image": photo(), "bytes": file.getvalue(), "path": tmp_path / "photo.png"}[kind]
+    with Client(quick_server.url) as client:
+        result = client.advert(given, **words(num_images=2, return_layers=True))
+    assert [picture.seed for picture in result.pictures] == [5, 6]
+    assert result.image.size == (result.width, result.height) == (64, 64)
+    layers = result.pictures[1].layers
+    assert layers is not None
+    assert [name for name, _ in layers.named()] == ["mask", "background", "pass 1", "pass 2"]
+    assert layers.mask.size == layers.passes[0].size == (64, 64)
+    left, top, right, bottom = layers.product_box
+    assert 0 <= left < right <= 64
+    assert 0 <= top < bottom <= 64
+    assert result.pictures[0].receipt is not None
+    assert result.model.bundle == "plain"
+
+
+def test_each_task_is_a_method(quick_server: QuickServer):
+    with Client(quick_server.url) as client:
+        masked = client.mask(photo())
+        assert (masked.image.size, masked.format) == ((90, 60), "png")
+        assert client.background(**words()).pictures[0].placement is None
+        around = [{"region": "around", "prompt": "sand"}]
+        assert client.inpaint(photo(), layers=around, return_layers=True).image.size == (64, 64)
+    assert [body["task"] for body in quick_server.bodies] == ["mask", "background", "inpaint"]
+
+
+def test_a_mask_may_be_a_picture_too(quick_server: QuickServer):
+    with Client(quick_server.url) as client:
+        told = client.mask(photo().convert("RGB"), mask=photo().getchannel("A"))
+    assert np.array_equal(np.asarray(told.image) > 127, np.asarray(photo().getchannel("A")) > 127)
+
+
+def test_the_saved_file_is_the_servers_own(quick_server: QuickServer, tmp_path: Path):
+    with Client(quick_server.url) as client:
+        result = client.advert(photo(), **words(output_format="jpeg"))
+    result.pictures[0].save(tmp_path / "advert.jpeg")
+    assert (tmp_path / "advert.jpeg").read_bytes() == result.pictures[0].data
+    assert Image.open(io.BytesIO(result.pictures[0].data)).format == "JPEG"
+
+
+def test_a_refusal_is_the_error_of_its_code_in_the_servers_words(quick_server: QuickServer):
+    with Client(quick_server.url) as client, pytest.raises(errors.InvalidRequest, match="multiple of 8") as refused:
+        client.advert(photo(), **words(width=65))
+    assert refused.value.field == "width"
+    assert len(quick_server.bodies) == 1
+
+
+def test_a_photo_that_is_not_there_is_said_before_anything_is_sent(quick_server: QuickServer):
+    with Client(quick_server.url) as client, pytest.raises(errors.InvalidRequest, match=r"no-such\.png"):
+        client.advert("no-such.png", **words())
+    assert quick_server.bodies == []
+
+
+@pytest.mark.parametrize("status", [503, 504])
+def test_what_passes_is_asked_again(quick_server: QuickServer, status: int):
+    quick_server.refusals[:] = [(status, {}), (status, {})]
+    with Client(quick_server.url, retry=AT_ONCE) as client:
+        assert client.advert(photo(), **words()).pictures[0].seed == 5
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, errors.Overloaded), (504, errors.DeadlineExceeded)])
+def test_after_the_last_attempt_the_refusal_is_told(quick_server: QuickServer, status: int, kind: type[Exception]):
+    quick_server.refusals[:] = [(status, {})] * 3
+    with Client(quick_server.url, retry=Retry(attempts=2, first_wait_s=0.001)) as client, pytest.raises(kind):
+        client.advert(photo(), **words())
+    assert len(quick_server.refusals) == 1
+
+
+def test_a_failure_of_the_server_is_not_asked_again(quick_server: QuickServer):
+    quick_server.refusals[:] = [(500, {}), (500, {})]
+    with Client(quick_server.url, retry=AT_ONCE) as client, pytest.raises(errors.Internal):
+        client.advert(photo(), **words())
+    assert len(quick_server.refusals) == 1
+
+
+class Refusing:
+    """A transport that is never free, and remembers how often it was asked."""
+
+    def __init__(self, retry_after_s: float | None) -> None:
+        self.reply = Reply(status=503, body=b"{}", retry_after_s=retry_after_s, worth_repeating=True)
+        self.asked = 0
+
+    def send(self, body: bytes, accept: str = JSON) -> Reply:  # noqa: ARG002 - a transport's words
+        self.asked += 1
+        return self.reply
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def test_retry_after_is_waited_for_even_where_it_is_longer_than_the_back_off(monkeypatch: pytest.MonkeyPatch):
+    waited: list[float] = []
+    client = Client(Refusing(retry_after_s=7.0), retry=Retry(attempts=5, first_wait_s=4.0, longest_wait_s=16.0))
+    monkeypatch.setattr(client._closed, "wait", waited.append)
+    assert client.send(b"{}").status == 503
+    assert len(waited) == 4
+    assert waited[0] == 7.0
+    assert all(7.0 <= wait_s <= 16.0 for wait_s in waited)
+    assert max(waited) > 7.0
+
+
+def test_closing_ends_the_wait_for_the_next_attempt():
+    transport = Refusing(retry_after_s=3600.0)
+    client = Client(transport)
+    client.close()
+    assert client.send(b"{}").status == 503
+    assert transport.asked == 1
+
+
+def test_nobody_listening_is_said_with_the_address():
+    url = f"http://127.0.0.1:{free_port()}"
+    retry = Retry(attempts=2, first_wait_s=0.001)
+    with Client(url, retry=retry) as client, pytest.raises(errors.Unreachable, match=url):
+        client.mask(photo())
+
+
+def test_another_server_is_not_mistaken_for_ours(quick_server: QuickServer):
+    with Client(f"{quick_server.url}/elsewhere") as client, pytest.raises(errors.NotFound):
+        client.mask(photo())
+    with pytest.raises(errors.Unreachable, match="no inpaint-server"):
+        Reply(status=404, body=b"<html>").check()
+    with pytest.raises(errors.Unreachable, match="not one of an inpaint-server"):
+        Result.from_json(b'{"pictures": []}')
+
+
+def test_awaited_requests_run_side_by_side(quick_server: QuickServer):
+    async def work() -> list[Result]:
+        quick_server.refusals[:] = [(503, {})]
+        async with AsyncClient(quick_server.url, retry=AT_ONCE) as client:
+            seeds = (words(seed=seed) for seed in range(3))
+            mask = client.mask(photo())
+            scene = client.background(**words())
+            inpainted = client.inpaint(photo(), **words())
+            return await asyncio.gather(*(client.advert(photo(), **fields) for fields in seeds), mask, scene, inpainted)
+
+    results = asyncio.run(work())
+    assert [result.pictures[0].seed for result in results] == [0, 1, 2, None, 5, 5]
+
+
+@pytest.fixture
+def endpoint(quick_server: QuickServer, monkeypatch: pytest.MonkeyPatch):
+    with RuntimeProxy(quick_server.port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", proxy.url)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+        yield "adverts"
+
+
+def test_an_endpoint_is_asked_by_its_name(endpoint: str, quick_server: QuickServer):
+    quick_server.refusals[:] = [(503, {})]
+    with Client(endpoint, retry=AT_ONCE) as client:
+        assert client.advert(photo(), **words()).pictures[0].seed == 5
+        with pytest.raises(errors.InvalidRequest, match="multiple of 8"):
+            client.advert(photo(), **words(width=65))
+
+
+def test_an_endpoint_can_be_awaited(endpoint: str):
+    async def work() -> Result:
+        async with AsyncClient(endpoint) as client:
+            return await client.advert(photo(), **words())
+
+    assert asyncio.run(work()).pictures[0].seed == 5
+
+
+def test_without_a_region_the_endpoints_name_is_in_the_sentence(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(errors.InvalidRequest, match="adverts"):
+        Client("adverts")
+
+
+def test_the_real_front_door_answers_the_client(real_server: Server):
+    with Client(f"http://127.0.0.1:{real_server.port}") as client:
+        result = client.advert(photo(), **words(width=64, height=64, steps=1, return_layers=True))
+    assert result.image.size == (64, 64)
+    assert result.timings_ms.total > 0
+
+
+def shown(thing: object) -> dict[str, Any]:
+    """What a notebook would show, by media type."""
+    from IPython.core.formatters import DisplayFormatter
+
+    return DisplayFormatter().format(thing)[0]  # pyright: ignore[reportReturnType]
+
+
+def test_a_notebook_shows_the_picture_with_its_layers(quick_server: QuickServer):
+    with Client(quick_server.url) as client:
+        result = client.advert(photo(), **words(num_images=2, return_layers=True))
+    told = shown(result)
+    assert Image.open(io.BytesIO(told["image/png"])).size == (64, 64)
+    captions = [part.partition("<")[0] for part in told["text/html"].split("<figcaption>")[1:]]
+    layers = ["mask", "background", "pass 1", "pass 2"]
+    assert captions == ["seed 5", *layers, "seed 6", *layers]
+    assert told["text/html"].count("data:image/png;base64,") == 10
+    assert shown(result.pictures[0])["text/html"].count("<figcaption>") == 5
+
+
+def test_a_notebook_shows_warnings_as_text(quick_server: QuickServer):
+    with Client(quick_server.url) as client:
+        reply = client.send(json.dumps({"task": "background", "background_prompt": "beach", "seed": 1}).encode())
+    told = {**json.loads(reply.body), "warnings": ["<b>bold</b>"]}
+    html = shown(Result.from_json(json.dumps(told)))["text/html"]
+    assert "&lt;b&gt;bold&lt;/b&gt;" in html

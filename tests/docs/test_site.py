@@ -1,0 +1,87 @@
+"""The documentation as a site: it builds without a warning, loads nothing from elsewhere, its pictures are there."""
+
+from __future__ import annotations
+
+import html.parser
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inpaint_server.schema import InvocationRequest
+from scripts.make_docs import page
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+class Loaded(html.parser.HTMLParser):
+    """What a page loads, and the places on it that a link can lead to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.links: list[str] = []
+        self.places: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.places |= {given["id"]} if "id" in given else set()
+        if tag in {"script", "img", "iframe"}:
+            self.loads.append(given.get("src", ""))
+        elif tag == "link" and given.get("rel") in {"stylesheet", "icon", "preconnect"}:
+            self.loads.append(given["href"])
+        elif tag == "a":
+            self.links.append(given.get("href", ""))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Loaded]:
+    """The built pages, parsed."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [str(Path(sys.executable).with_name("mkdocs")), "build", "--quiet", "--site-dir", str(folder)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (built.returncode, built.stderr) == (0, "")
+    pages: dict[Path, Loaded] = {}
+    for path in folder.rglob("*.html"):
+        pages[path] = Loaded()
+        pages[path].feed(path.read_text())
+    return pages
+
+
+def test_nothing_is_loaded_from_elsewhere(site: dict[Path, Loaded]):
+    assert [url for told in site.values() for url in told.loads if re.match("(https?:)?//", url)] == []
+
+
+def test_every_link_leads_to_a_place_that_is_there(site: dict[Path, Loaded]):
+    broken: list[str] = []
+    for path, told in site.items():
+        for link in told.links:
+            target, _, place = link.partition("#")
+            if re.match("[a-z]+:|/", link) or path.name == "404.html":
+                continue
+            page_file = (path.parent / target).resolve() if target else path
+            known = site.get(page_file)
+            if not page_file.exists() or (known is not None and place and place not in known.places):
+                broken.append(f"{path.name}: {link}")
+    assert broken == []
+
+
+def test_a_newcomer_finds_every_page(site: dict[Path, Loaded]):
+    order = re.findall(r"^ +- [^:]+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert order[:4] == ["index.md", "quick-start.md", "concepts.md", "fields.md"]
+    assert [name for name in order if not (DOCS / name).exists()] == []
+    assert len(site) > len(order)
+
+
+def test_the_page_of_fields_is_what_the_schema_says_now():
+    assert (DOCS / "fields.md").read_text() == page(), "run `make docs-pictures`"
+
+
+def test_every_field_has_its_picture():
+    missing = [name for name in InvocationRequest.model_fields if not (DOCS / f"images/fields/{name}.jpg").exists()]
+    assert missing == [], "run `make docs-pictures`"
