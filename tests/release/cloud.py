@@ -17,6 +17,8 @@ REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/inpaint-server"
 IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/inpaint-server:0.1.0-66e5ef0b075e"
+ROLLED_BACK: list[str] = []
+"""Not empty: an update fails, and the endpoint serves with the configuration from before."""
 SAGEMAKER: Any = botocore.session.get_session().get_service_model("sagemaker")
 INSTANCE_TYPES = frozenset(SAGEMAKER.shape_for("ProductionVariantInstanceType").enum)
 
@@ -51,7 +53,8 @@ def _with_more_operations(call: Any) -> Any:
         backend = sagemaker_backends[ACCOUNT][REGION]
         if operation == "UpdateEndpoint":
             backend.describe_endpoint_config(parameters["EndpointConfigName"])
-            backend.endpoints[parameters["EndpointName"]].endpoint_config_name = parameters["EndpointConfigName"]
+            if not ROLLED_BACK:
+                backend.endpoints[parameters["EndpointName"]].endpoint_config_name = parameters["EndpointConfigName"]
             return {}
         if operation == "StopTransformJob":
             backend.transform_jobs[parameters["TransformJobName"]].transform_job_status = "Stopped"

@@ -178,6 +178,26 @@ def test_the_same_again_changes_nothing_and_other_values_replace_what_served(acc
     assert source["S3Uri"] == "s3://weights/bundles/2/"
 
 
+def test_an_update_that_is_rolled_back_takes_nothing_from_what_serves(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+):
+    lifecycle.make_real_time(account, container(), Fleet())
+    before = everything(account)
+    monkeypatch.setattr(cloud, "ROLLED_BACK", ["adverts"])
+    with pytest.raises(CannotDeploy, match="does not serve adverts-"):
+        lifecycle.make_real_time(account, container(weights="s3://weights/bundles/2/"), Fleet())
+    assert set(before) <= set(everything(account))
+
+
+def test_an_endpoint_of_the_same_name_leaves_a_running_jobs_model(account: Account):
+    catalogue = Catalogue(requests="s3://weights/in.jsonl", answers=ANSWERS)
+    job = lifecycle.start_batch(account, container(weights=ARCHIVE), catalogue)
+    sagemaker_backends[cloud.ACCOUNT][cloud.REGION].transform_jobs[job].transform_job_status = "InProgress"
+    before = everything(account)
+    lifecycle.make_real_time(account, container(), Fleet())
+    assert set(before) <= set(everything(account))
+
+
 def test_delete_leaves_nothing_behind(account: Account):
     lifecycle.make_real_time(account, container("now"), Fleet())
     lifecycle.make_asynchronous(account, container("later"), Fleet(minimum=0), ANSWERS)

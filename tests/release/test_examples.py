@@ -18,6 +18,7 @@ def outputs(notebook: Any) -> list[Any]:
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
+@pytest.mark.timeout(900)  # seven pictures on a processor
 @pytest.mark.filterwarnings("default")  # ipykernel and jupyter-client warn about each other's older names
 def test_they_host_generate_and_clean_up(tmp_path: Path):
     host, generate, clean_up = run_examples.run(tmp_path).values()

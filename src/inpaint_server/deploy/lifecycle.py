@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -72,11 +74,10 @@ def delete(account: Account, name: str) -> Iterator[str]:
         account.sagemaker.delete_endpoint(EndpointName=name)
         account.sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name)
         yield f"endpoint {name}"
-    for job in made_for(account, "transform_job", name):
-        if (find(account, "transform_job", job) or {}).get("TransformJobStatus") == "InProgress":
-            account.sagemaker.stop_transform_job(TransformJobName=job)
-            account.sagemaker.get_waiter("transform_job_completed_or_stopped").wait(TransformJobName=job)
-            yield f"transform job {job}: stopped; its record and the lines it answered stay"
+    for job in _running_jobs(account, name):
+        account.sagemaker.stop_transform_job(TransformJobName=job)
+        account.sagemaker.get_waiter("transform_job_completed_or_stopped").wait(TransformJobName=job)
+        yield f"transform job {job}: stopped; its record and the lines it answered stay"
     yield from _delete_unused(account, name, keep=frozenset())
 
 
@@ -94,8 +95,8 @@ def _make_endpoint(
     elif present["EndpointConfigName"] != config:
         # The old instances serve until as many new ones answer.
         account.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=config, RetainAllVariantProperties=True)
-    _wait_until_in_service(account, name)
-    for _ in _delete_unused(account, name, keep=frozenset({model, config})):
+    _wait_until_in_service(account, name, config)
+    for _ in _delete_unused(account, name, keep={model, config, *_running_jobs(account, name).values()}):
         pass
 
 
@@ -107,17 +108,25 @@ def _make(account: Account, kind: Kind, request: dict[str, Any]) -> str:
     return name
 
 
-def _wait_until_in_service(account: Account, name: str) -> None:
+def _wait_until_in_service(account: Account, name: str, config: str) -> None:
+    """Wait; an update that fails ends in service too, with the configuration from before."""
     from botocore.exceptions import WaiterError
 
-    try:
+    with suppress(WaiterError):
         account.sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=name)
-    except WaiterError:
-        reason = (find(account, "endpoint", name) or {}).get("FailureReason", "it took more than an hour")
+    found = find(account, "endpoint", name) or {}
+    if found.get("EndpointStatus") != "InService" or found["EndpointConfigName"] != config:
+        reason = found.get("FailureReason") or "No reason is given."
         raise CannotDeploy(
-            f"The endpoint {name} does not serve: {reason} Its log group /aws/sagemaker/Endpoints/{name} says more; "
-            f"`inpaint-server deploy delete {name}` removes it."
-        ) from None
+            f"The endpoint {name} does not serve {config}: {reason} Its log group /aws/sagemaker/Endpoints/{name} says "
+            f"more; `inpaint-server deploy delete {name}` removes everything."
+        )
+
+
+def _running_jobs(account: Account, name: str) -> dict[str, str]:
+    """The deployment's transform jobs in progress, and the model that each works with."""
+    jobs = {job: find(account, "transform_job", job) or {} for job in made_for(account, "transform_job", name)}
+    return {job: told["ModelName"] for job, told in jobs.items() if told.get("TransformJobStatus") == "InProgress"}
 
 
 def _stop_scaling(account: Account, name: str) -> Iterator[str]:
@@ -144,7 +153,7 @@ def _scalable_targets(account: Account, name: str) -> list[dict[str, Any]]:
     )["ScalableTargets"]
 
 
-def _delete_unused(account: Account, name: str, keep: frozenset[str]) -> Iterator[str]:
+def _delete_unused(account: Account, name: str, keep: AbstractSet[str]) -> Iterator[str]:
     """Remove the deployment's configurations and models but those to keep."""
     for config in made_for(account, "endpoint_config", name):
         if config not in keep:
