@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.trust.traffic import advert
 
 
 @contextmanager
-def demo_server(**environment: str) -> Iterator[Server]:
+def demo_server(**environment: str) -> Generator[Server]:
     """The server, ready; killed at the end if it still runs."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("inpaint-server")), "serve", "--bundle", "demo", "--port", str(port)]

@@ -42,6 +42,7 @@ class Report:
     def add(self, part: str, stage: str, outcome: Outcome, load: float) -> None:
         """One kill, and the seconds the part took to load again."""
         self.kills += 1
+        typer.echo(f"kill {self.kills}: {part}, {stage}, back after {outcome.seconds:.1f} s", err=True)
         self.rows[part, stage].append((outcome, load))
         self.faults += [f"{part}, {stage}: {fault}" for fault in outcome.faults]
         if outcome.seconds > BACK_WITHIN_S + load:

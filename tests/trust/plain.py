@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -80,7 +80,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def plain(**overrides: object) -> Iterator[Plain]:
+def plain(**overrides: object) -> Generator[Plain]:
     """A loaded application with these settings."""
     painter = PlainPainter()
     loaded: list[Loaded] = []
@@ -99,7 +99,7 @@ def plain(**overrides: object) -> Iterator[Plain]:
 
 
 @contextmanager
-def on_a_port(app: EngineApp) -> Iterator[int]:
+def on_a_port(app: EngineApp) -> Generator[int]:
     """The application on a port of the loopback interface, as `serve --direct` has it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app.asgi, lifespan="off", log_config=None))

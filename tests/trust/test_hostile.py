@@ -28,7 +28,7 @@ def test_whatever_is_sent_is_answered_as_documented(app: Plain):
     draw = random.Random(1)
     for number in range(600):
         order = hostile(draw)
-        headers = {name: value.encode("latin-1") for name, value in order.headers.items()}
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in order.headers.items()]
         answer = app.client.post("/invocations", content=order.body, headers=headers)
         reply = Reply(answer.status_code, dict(answer.headers), answer.content)
         assert not fault(reply), (number, order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -46,7 +47,7 @@ def application() -> Iterator[None]:
         served.clear()
 
 
-@document.parametrize()
-@hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
-def test_every_answer_is_one_that_the_document_names(case: schemathesis.Case):
+@document.parametrize()  # pyright: ignore[reportUntypedFunctionDecorator]
+@hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=[*hypothesis.HealthCheck])  # pyright: ignore[reportArgumentType]
+def test_every_answer_is_one_that_the_document_names(case: schemathesis.Case[Any]):
     case.call_and_validate(checks=CHECKS)

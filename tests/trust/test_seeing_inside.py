@@ -44,7 +44,11 @@ def figures(port: int) -> Callable[..., float]:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
-    return lambda name, **labels: found.get((name, frozenset(labels.items())), 0.0)
+
+    def read(name: str, **labels: str) -> float:
+        return found.get((name, frozenset(labels.items())), 0.0)
+
+    return read
 
 
 def test_an_adverts_line_tells_where_its_time_went_and_nothing_it_shows(server: Server):
@@ -57,8 +61,8 @@ def test_an_adverts_line_tells_where_its_time_went_and_nothing_it_shows(server: 
     assert (line["bytes_in"], line["bytes_out"] > 0) == (len(advert(7, num_images=2).body), True)
     assert reply.json["request_id"] == line["request_id"]
     told = json.dumps(line)
-    assert SMALL["background_prompt"] not in told
-    assert SMALL["foreground_prompt"] not in told
+    assert str(SMALL["background_prompt"]) not in told
+    assert str(SMALL["foreground_prompt"]) not in told
     assert json.loads(advert(7).body)["image"][:40] not in told
 
 

@@ -16,7 +16,13 @@ from tests.serving.running import Reply
 
 JSON = "application/json"
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
-SMALL = {"background_prompt": "beach", "foreground_prompt": "sand", "width": 64, "height": 64, "steps": 1}
+SMALL: dict[str, object] = {
+    "background_prompt": "beach",
+    "foreground_prompt": "sand",
+    "width": 64,
+    "height": 64,
+    "steps": 1,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +110,14 @@ def lines(seed: int) -> Order:
 
 def background(seed: int) -> Order:
     """A scene without a product."""
-    fields = {"task": "background", "background_prompt": "a lake", "width": 64, "height": 64, "steps": 2, "seed": seed}
+    fields: dict[str, object] = {
+        "task": "background",
+        "background_prompt": "a lake",
+        "width": 64,
+        "height": 64,
+        "steps": 2,
+        "seed": seed,
+    }
     return Order(kind="background", body=as_json(fields), seeds=(seed,))
 
 

@@ -76,10 +76,11 @@ class RunFolder:
         with (self.path / "restarts").open("a") as noted:
             noted.write(f"{part}\n")
 
-    def restarts(self) -> dict[Part, int]:
+    def restarts(self) -> dict[str, int]:
         """How often each part was started again."""
         noted = (self.path / "restarts").read_text().splitlines()
-        return {part: noted.count(part) for part in get_args(Part)}
+        parts: tuple[str, ...] = get_args(Part)
+        return {part: noted.count(part) for part in parts}
 
     @contextmanager
     def working(self) -> Generator[None]:
