@@ -66,8 +66,10 @@ class QuickServer:
                 break
         self.bodies += map(json.loads, body.splitlines())
 
+        replay = [{"type": "http.request", "body": bytes(body)}]
+
         async def again() -> dict[str, Any]:
-            return {"type": "http.request", "body": bytes(body)}
+            return replay.pop() if replay else await receive()
 
         return await self._app.asgi(scope, again, send)
 
