@@ -11,6 +11,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
@@ -51,7 +52,7 @@ def main(
     wanted = {_key(one): one for one in _variants(data)}
     client = Client(LocalEngine(settings.read(bundle=bundle)))
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        answers = pool.map(lambda one: _draw(client, one), wanted.values())
+        answers = pool.map(partial(_draw, client), wanted.values())
         drawn = dict(zip(wanted, tqdm(answers, total=len(wanted)), strict=True))
     for name, entry in fields.items():
         tiles = [(label(one), _shown(drawn[_key({**data["base"], **one})], one)) for one in entry["variants"]]

@@ -32,7 +32,7 @@ class QuickServer:
     Attributes:
         painter: Draws; a test may hold it at its gate.
         refusals: (status, headers) of the next replies, instead of the app's own.
-        bodies: Every request that was not refused that way, parsed.
+        bodies: Every JSON request that was not refused that way, parsed.
     """
 
     painter: PlainPainter = field(default_factory=PlainPainter)
@@ -64,10 +64,13 @@ class QuickServer:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
-        self.bodies += map(json.loads, body.splitlines())
+        if dict(scope["headers"]).get(b"content-type", b"").startswith(b"application/json"):
+            self.bodies += map(json.loads, body.splitlines())
+
+        replay = [{"type": "http.request", "body": bytes(body)}]
 
         async def again() -> dict[str, Any]:
-            return {"type": "http.request", "body": bytes(body)}
+            return replay.pop() if replay else await receive()
 
         return await self._app.asgi(scope, again, send)
 

@@ -87,17 +87,23 @@ def test_a_refusal_reaches_the_page_in_the_servers_words(page_url: str):
 def opened(url: str, viewport: dict[str, int], tolerate: str = "never", **options: Any) -> Generator[Any]:
     """The page in a browser; a script's error, a refused resource or a request to elsewhere fails the test."""
     wrong: list[str] = []
+
+    def heard(told: Any) -> None:
+        if told.type == "error" and tolerate not in told.text:
+            wrong.append(told.text)
+
+    def asked(request: Any) -> None:
+        if not request.url.startswith((url, "data:", "blob:")):
+            wrong.append(request.url)
+
+    def failed(error: Any) -> None:
+        wrong.append(str(error))
+
     with chromium() as browser:
         page = browser.new_page(viewport=viewport, **options)
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on(
-            "console",
-            lambda told: wrong.append(told.text) if told.type == "error" and tolerate not in told.text else None,
-        )
-        page.on(
-            "request", lambda asked: None if asked.url.startswith((url, "data:", "blob:")) else wrong.append(asked.url)
-        )
+        page.set_default_timeout(60_000)  # a bound, not an expectation
+        for event, listener in (("pageerror", failed), ("console", heard), ("request", asked)):
+            page.on(event, listener)
         page.goto(url)
         page.locator("html[data-ready]").wait_for()
         yield page
