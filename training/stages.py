@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -123,7 +124,7 @@ class Workshop:
 
     def _painter(self, folder: Path) -> Painter:
         """UNet and text encoder of a finished stage or checkpoint, in single precision."""
-        load = {"local_files_only": True, "dtype": torch.float32}
+        load: dict[str, Any] = {"local_files_only": True, "dtype": torch.float32}
         return Painter(
             unet=UNet2DConditionModel.from_pretrained(str(folder / "unet"), **load),
             text_encoder=CLIPTextModel.from_pretrained(str(folder / "text_encoder"), **load),
