@@ -212,7 +212,8 @@ def test_a_second_run_in_the_same_folder_is_refused(quick_server: QuickServer, t
 def test_a_folder_of_photos_takes_its_words_from_the_command_line(quick_server: QuickServer, tmp_path: Path):
     photos = catalogue(tmp_path / "shop", rows=3).parent
     words = ["--scene", "kitchen", "--foreground", "a shelf for {photo}", "--set", "num_images=2", "--set", "seed=4"]
-    assert run(photos, "--out", tmp_path / "out", "--endpoint", quick_server.url, *words).returncode == 0
+    made = run(photos, "--out", tmp_path / "out", "--endpoint", quick_server.url, *words)
+    assert "6 adverts, 1 failed" in made.stdout, "three photos, and one that is damaged"
     assert {body["seed"] for body in quick_server.bodies} == {4}
     assert len(list((tmp_path / "out" / "adverts").glob("1-*-5.png"))) == 1
     wrong = run(photos, "--endpoint", quick_server.url, "--set", "widht=3")

@@ -55,7 +55,7 @@ def test_segmentation_finds_unseen_products(held_out: Composites):
     figures = judge_masks(load_predictor(DEMO), held_out)
 
     assert figures["IoU from the centre point"] >= 0.90
-    assert figures["IoU from the box"] >= 0.75
+    assert figures["IoU from the box"] >= 0.90
 
 
 def test_segmentation_finds_the_products_of_the_demo_photos():
@@ -78,7 +78,9 @@ def test_the_lower_pass_follows_the_foreground_prompt(bundle: Bundle, held_out: 
     assert judge_lower_passes(bundle, judge, held_out, per_word=2, sampling=SAMPLING)["all"] >= 0.60
 
 
-@pytest.mark.xfail(reason="the demo UNet does not take up the colours round a hole: docs/demo-models.md", strict=True)
+@pytest.mark.xfail(
+    reason="the demo UNet takes up the colours round a hole not closely enough yet: docs/demo-models.md", strict=True
+)
 def test_inpainting_meets_its_surroundings(bundle: Bundle, held_out: Composites):
     assert judge_seams(bundle, held_out.first(12), sampling=SAMPLING)["ratio"] <= 1.5
 
