@@ -29,6 +29,8 @@ REQUEST = {
     "background_prompt": "beach, sunset sky",
     "foreground_prompt": "sand",
     "seed": 9,
+    # The photo cuts the saucer at its lower border; so does the advert's.
+    "placement": {"scale": 0.8, "x": 0.5, "y": 1.0},
 }
 START_TIMEOUT_S = 120
 

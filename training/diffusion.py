@@ -124,7 +124,8 @@ def uneven_noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
     """
     noise = torch.randn(shape, generator=generator)
     for cells in (8, 4):
-        coarse = torch.randn(*shape[:2], shape[2] // cells, shape[3] // cells, generator=generator)
+        sides = [max(1, side // cells) for side in shape[2:]]
+        coarse = torch.randn(*shape[:2], *sides, generator=generator)
         noise += SMOOTH_SHARE * F.interpolate(coarse, size=shape[2:], mode="bicubic")
     return noise / (1 + 2 * SMOOTH_SHARE**2) ** 0.5
 

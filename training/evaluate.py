@@ -10,7 +10,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from segment_anything import SamPredictor
 
+from inpaint_server.imaging.fill import filled_from_around
 from inpaint_server.models.sam import SamConfig, build_sam
+from inpaint_server.pipeline import FILL_STRENGTH
+from inpaint_server.types import PaintMask, Pixels, ProductMask
 from training.captions import caption
 from training.dataset import Composites
 from training.judge import BACKDROP_PROMPTS, SURFACE_PROMPTS, Judge, lower_part
@@ -133,13 +136,20 @@ def edge_step(picture: NDArray[np.uint8], hole: NDArray[np.bool_]) -> float:
 def judge_seams(bundle: Bundle, composites: Composites, *, sampling: Sampling) -> dict[str, float]:
     """Colour step across the edge of repainted holes over that of the untouched pictures.
 
-    Measured on what the model gives, and on the same with the untouched pixels laid back outside the hole.
+    The prompt says what is there, above or below the split line, wherever most of the hole lies. The hole is filled
+    from around it before it is repainted, as the server's task `inpaint` does. Measured on what the model gives, and on
+    the same with the untouched pixels laid back outside the hole.
     """
     rng = np.random.default_rng(1)
     count = len(composites.mask)
     holes = np.stack([paint_mask(rng, "hole", mask, 0) for mask in composites.mask])
-    prompts = [caption(np.random.default_rng([2, item]), composites.words[item], "whole") for item in range(count)]
-    painted = bundle.repaint(composites.empty, holes, prompts, range(count), sampling=sampling)
+    below = [np.nonzero(hole)[0].mean() >= split for hole, split in zip(holes, composites.split, strict=True)]
+    prompts = [
+        caption(np.random.default_rng([2, item]), composites.words[item], "lower" if below[item] else "upper")
+        for item in range(count)
+    ]
+    filled = [_filled(*pair) for pair in zip(composites.empty, holes, strict=True)]
+    painted = bundle.repaint(np.stack(filled), holes, prompts, range(count), sampling=sampling, strength=FILL_STRENGTH)
     pasted = np.where(holes[..., None], painted, composites.empty)
     sets = {"untouched": composites.empty, "as painted": painted, "pasted back": pasted}
     steps = {
@@ -151,6 +161,11 @@ def judge_seams(bundle: Bundle, composites: Composites, *, sampling: Sampling) -
         "ratio": steps["as painted"] / steps["untouched"],
         "ratio pasted": steps["pasted back"] / steps["untouched"],
     }
+
+
+def _filled(picture: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    nothing = ProductMask(np.zeros(hole.shape, np.uint8))
+    return filled_from_around(Pixels(picture), PaintMask(np.where(hole, 255, 0).astype(np.uint8)), nothing)
 
 
 def write_report(figures: Mapping[str, Mapping[str, float]], path: Path) -> None:

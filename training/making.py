@@ -66,7 +66,7 @@ class Making:
             crop=96,
             autoencoder=Plan(steps=3200, rate=6e-4, warm_up=100, batch=8, seed=1),
             diffusion_half=Plan(steps=1400, rate=1.5e-3, warm_up=150, batch=32, seed=5, save_every=200),
-            diffusion=Plan(steps=4000, rate=1e-3, warm_up=100, batch=8, seed=6, save_every=200),
+            diffusion=Plan(steps=2800, rate=1e-3, warm_up=100, batch=8, seed=6, save_every=200),
             segmenter_half=Plan(steps=4400, rate=1e-3, warm_up=150, batch=16, seed=3, save_every=200),
             segmenter=Plan(steps=620, rate=4e-4, warm_up=20, batch=8, seed=4, save_every=50),
             guidance_scale=4.0,

@@ -64,6 +64,7 @@ class Bundle:
         seeds: Sequence[int],
         *,
         sampling: Sampling,
+        strength: float = 1.0,
     ) -> NDArray[np.uint8]:
         """Inpainting, one picture a prompt.
 
@@ -73,6 +74,7 @@ class Bundle:
             prompts: N prompts.
             seeds: N seeds.
             sampling: How.
+            strength: How much of what is there may change; 1 starts from noise alone.
 
         Returns:
             (N, H, W, 3) uint8, as the model gives it: also what is kept went through the autoencoder.
@@ -83,7 +85,7 @@ class Bundle:
             inputs = {
                 "image": [Image.fromarray(picture) for picture in pictures[part]],
                 "mask_image": [Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)) for mask in masks[part]],
-                "strength": 1.0,
+                "strength": strength,
             }
             size = (pictures.shape[1], pictures.shape[2])
             painted += _run(self.inpainting, prompts[part], seeds[part], size, sampling, inputs)

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from inpaint_server.imaging.composite import bare_scene, enlarged, keep_unpainted, lay_product
+from inpaint_server.imaging.fill import filled_from_around
 from inpaint_server.imaging.layers import mask_on_canvas, paint_mask, split_line
 from inpaint_server.imaging.light import lit_by
 from inpaint_server.imaging.placement import canvas_from_photo, moved_warning, place, place_at
@@ -40,6 +41,9 @@ from inpaint_server.types import (
 
 Story: TypeAlias = Generator[Ask, Pixels | Candidates, Advert]
 """Yields what it asks for, receives pixels for a pass and candidates for a mask, returns the advert."""
+
+FILL_STRENGTH = 0.85
+"""How much of a region's fill may change: enough to paint anything, and its colours are still a hint."""
 
 _SCENE_REACH = 4
 """Pixels of the scene that are carried on into the product's place before it is enlarged: a resampling kernel's reach,
@@ -132,16 +136,17 @@ def _paint_scene(
     masks = tuple(paint_mask(layer.region, small, split) for layer in request.layers)
     passes: list[Pixels] = []
     for number, (mask, layer, regions) in enumerate(_passes(request, masks), start=1):
+        fills = request.fill and layer.strength == 1
         painted = yield from _painted(
             Inpaint(
-                canvas=canvas,
+                canvas=filled_from_around(canvas, mask, mask_on_canvas(small)) if fills else canvas,
                 mask=mask,
                 prompt=layer.prompt,
                 negative_prompt=layer.negative_prompt,
                 sampling=request.pass_sampling,
                 noise_seed=noise_seed(seed, number),
                 regions=regions,
-                strength=layer.strength,
+                strength=FILL_STRENGTH if fills else layer.strength,
             )
         )
         canvas = keep_unpainted(canvas, painted, mask)

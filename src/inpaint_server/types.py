@@ -294,6 +294,7 @@ class AdvertRequest:
         reflection: How much of the product is mirrored in the ground at its foot, 0 to 1.
         light_match: How much of the scene's light falls on the product, 0 (its pixels stay as they are) to 1.
         candidates: Pictures drawn for each one answered; the best is kept.
+        fill: Whether a region that is repainted from nothing starts from the colours around it, not from noise alone.
         joint: Whether all layers are painted in one pass, each with its own words, instead of one after the other.
         output_format: How pictures are encoded.
         return_layers: Whether the steps in between are answered too.
@@ -322,6 +323,7 @@ class AdvertRequest:
     candidates: int
     output_format: OutputFormat
     return_layers: bool
+    fill: bool = False
     joint: bool = False
     asked: Mapping[str, object] = field(default_factory=dict[str, object])
     warnings: tuple[str, ...] = ()

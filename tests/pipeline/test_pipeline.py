@@ -201,6 +201,22 @@ def test_the_background_task_is_one_pass_and_no_product():
     assert advert.placed is None
 
 
+def test_a_photos_region_is_filled_from_around_before_it_is_repainted():
+    (ask,), _ = tell(request(task="inpaint", placement="original", layers=(LOWER,), fill=True))
+    (plain,), _ = tell(request(task="inpaint", placement="original", layers=(LOWER,)))
+    assert isinstance(ask, Inpaint)
+    assert isinstance(plain, Inpaint)
+    assert (ask.strength, plain.strength) == (0.85, 1.0)
+    repainted = ask.mask > 0
+    np.testing.assert_array_equal(ask.canvas[~repainted], plain.canvas[~repainted])
+    assert (ask.canvas[repainted] != plain.canvas[repainted]).any()
+    kept = replace(LOWER, strength=0.4)
+    (ask,), _ = tell(request(task="inpaint", placement="original", layers=(kept,), fill=True))
+    assert isinstance(ask, Inpaint)
+    assert ask.strength == 0.4
+    np.testing.assert_array_equal(ask.canvas, plain.canvas)
+
+
 def test_the_inpaint_task_starts_from_the_photo_itself():
     passes, advert = tell(request(task="inpaint", placement="original", layers=(LOWER,)))
     assert [type(ask) for ask in passes] == [Inpaint]

@@ -59,6 +59,8 @@ def test_fast_uses_weights_for_few_steps_where_the_bundle_has_them():
         ),
         ({"reuse_features": 0}, "Change `reuse_features`: input should be greater than or equal to 1."),
         ({"joint": 1}, "Change `joint`: input should be a valid boolean."),
+        ({"joint": True, "background_strength": 0.5}, "A joint pass starts from noise alone: leave the strength out."),
+        ({"background_strength": 0.0}, "Change `background_strength`: input should be greater than 0."),
         ({"joint": True, "layers": LAYERS}, "Give all layers of a joint pass the same `negative_prompt`."),
     ],
 )
@@ -72,3 +74,27 @@ def test_a_profile_that_joins_layers_leaves_those_apart_that_must_be():
     assert resolved(profile="fast").joint
     assert not resolved(profile="fast", layers=LAYERS).joint
     assert not resolved(profile="fast", joint=False).joint
+    assert not resolved(profile="fast", background_strength=0.5).joint
+
+
+@pytest.mark.parametrize(
+    ("fields", "strengths"),
+    [
+        ({}, [1.0, 0.7]),
+        ({"profile": "seed"}, [1.0, 1.0]),
+        ({"background_strength": 0.4}, [1.0, 0.4]),
+        ({"task": "inpaint"}, [1.0, 1.0]),
+        ({"layers": [{"region": "around", "prompt": "sea", "strength": 0.3}]}, [0.3]),
+        ({"joint": True}, [1.0, 1.0]),
+    ],
+)
+def test_how_much_of_what_was_there_each_layer_may_change(fields: dict[str, Any], strengths: list[float]):
+    assert [layer.strength for layer in resolved(**fields).layers] == strengths
+
+
+@pytest.mark.parametrize(
+    ("fields", "fill"),
+    [({"task": "inpaint"}, True), ({}, False), ({"task": "inpaint", "profile": "seed"}, False)],
+)
+def test_a_photos_regions_start_from_the_colours_around_them(fields: dict[str, Any], *, fill: bool):
+    assert resolved(**fields).fill == fill

@@ -71,6 +71,7 @@ def resolve(
         reflection=wire.reflection,
         light_match=wire.light_match,
         candidates=wire.candidates,
+        fill=wire.task == "inpaint" and profile.fill and not joint,
         joint=joint,
         output_format=wire.output_format,
         return_layers=wire.return_layers,
@@ -98,6 +99,7 @@ class _Profile:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     joint: bool = False
     background_strength: float = 1.0
+    fill: bool = True
     few_step_weights: bool = False
 
 
@@ -108,7 +110,7 @@ _PROFILES: Final[dict[Profile, _Profile]] = {
     # One pass of 11 steps with a row for each of two prompts and one for guidance: 33 evaluations.
     "fast": _Profile(scheduler="dpmpp_2m_karras", background=_Effort(11), passes=_Effort(11), joint=True),
     # The replaced sample's own numbers; its solver is the one Stable Diffusion 1.5 was published with.
-    "seed": _Profile(scheduler="pndm", background=_Effort(50, 10.0), passes=_Effort(100, 8.5)),
+    "seed": _Profile(scheduler="pndm", background=_Effort(50, 10.0), passes=_Effort(100, 8.5), fill=False),
 }
 # `fast` where the bundle carries weights for it (Luo et al., Latent Consistency Models, 2023): these know guidance
 # already, so each step is one evaluation.
