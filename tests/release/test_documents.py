@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -43,7 +44,8 @@ def deploy_commands() -> list[list[str]]:
 
 def test_the_pages_deploy_commands_make_ask_and_delete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "request.json").write_text("{}")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "request.json").write_text("{}")
     runner = CliRunner()
     with cloud.account(monkeypatch):
         account = connect(None)
@@ -55,7 +57,30 @@ def test_the_pages_deploy_commands_make_ask_and_delete(monkeypatch: pytest.Monke
         assert left == [[], []]
     kinds = [words[1] for words in deploy_commands()]
     assert set(kinds) == {"real-time", "async", "batch", "status", "invoke", "delete"}
-    assert (tmp_path / "answer.json").exists()
+    assert (tmp_path / "out" / "answer.json").exists()
+
+
+def test_the_pages_variables_tell_the_deploy_commands_the_region(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in re.findall(r"(AWS_\w*REGION)=(\S+)", PAGE):
+        monkeypatch.setenv(name, value)
+    assert connect(None).s3.meta.region_name == "eu-west-1"
+
+
+def test_what_the_page_leaves_in_the_checkout_hinders_no_build(tmp_path: Path):
+    """build_and_push.sh refuses files that git does not know."""
+    text = "\n".join(shell_lines())
+    left = re.findall(r"(?: > |--out |archive bundle )(\S+)", text)
+    assert len(left) == 4
+    subprocess.run(["git", "init", "--quiet", "--template=", tmp_path], check=True)
+    (tmp_path / ".gitignore").write_bytes((ROOT / ".gitignore").read_bytes())
+    for name in (*left, "bundle/bundle.json", "examples/place.json", "examples/server.log"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    status = ["git", "-C", tmp_path, "status", "--porcelain", "--untracked-files=all"]
+    assert subprocess.run(status, capture_output=True, text=True, check=True).stdout == "?? .gitignore\n"
 
 
 def test_the_pages_stacks_get_parameters_that_the_templates_have():

@@ -89,7 +89,7 @@ def one_sentence() -> Generator[None]:
         ) from None
     except BotoCoreError as error:
         raise CannotDeploy(
-            f"AWS cannot be asked: {error} Check credentials, region (--region, AWS_REGION) and network."
+            f"AWS cannot be asked: {error} Check credentials, region (--region, AWS_DEFAULT_REGION) and network."
         ) from None
 
 
