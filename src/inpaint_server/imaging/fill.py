@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inpaint_server.imaging.mask import THRESHOLD
-from inpaint_server.imaging.neighbourhood import box_mean
+from inpaint_server.imaging.neighbourhood import Float32Array, box_mean
 from inpaint_server.types import PaintMask, Pixels, ProductMask, frozen_array
 
 _ENOUGH: Final = 1 / 8
@@ -27,17 +26,17 @@ def filled_from_around(canvas: Pixels, mask: PaintMask, product: ProductMask) ->
         product: Its colours are not carried into the scene.
     """
     repainted = mask >= THRESHOLD
-    known = (~repainted & (product < THRESHOLD))[..., None].astype(np.float32)
+    known: Float32Array = (~repainted & (product < THRESHOLD))[..., None].astype(np.float32)
     if not known.any():
         return canvas
-    values = canvas * known
-    colours: NDArray[np.float32] = np.zeros(canvas.shape, np.float32)
-    decided: NDArray[np.float32] = np.zeros((*canvas.shape[:2], 1), np.float32)
+    values: Float32Array = (canvas * known).astype(np.float32)
+    colours: Float32Array = np.zeros(canvas.shape, np.float32)
+    decided: Float32Array = np.zeros((*canvas.shape[:2], 1), np.float32)
     radius = 2
     while radius < 2 * max(canvas.shape) and (decided[repainted] < 1).any():
         share = box_mean(known, radius)
-        mean = box_mean(values, radius) / np.maximum(share, 1e-6)
-        weight = (1 - decided) * np.minimum(share / _ENOUGH, 1)
+        mean: Float32Array = (box_mean(values, radius) / np.maximum(share, 1e-6)).astype(np.float32)
+        weight: Float32Array = ((1 - decided) * np.minimum(share / _ENOUGH, 1)).astype(np.float32)
         colours, decided = colours + weight * mean, decided + weight
         radius *= 2
     fill = np.rint(np.clip(colours / np.maximum(decided, 1e-6), 0, 255)).astype(np.uint8)
