@@ -37,7 +37,8 @@ def filled_from_around(canvas: Pixels, mask: PaintMask, product: ProductMask) ->
         share = box_mean(known, radius)
         mean: Float32Array = (box_mean(values, radius) / np.maximum(share, 1e-6)).astype(np.float32)
         weight: Float32Array = ((1 - decided) * np.minimum(share / _ENOUGH, 1)).astype(np.float32)
-        colours, decided = colours + weight * mean, decided + weight
+        np.add(colours, weight * mean, out=colours)
+        np.add(decided, weight, out=decided)
         radius *= 2
     fill = np.rint(np.clip(colours / np.maximum(decided, 1e-6), 0, 255)).astype(np.uint8)
     return Pixels(frozen_array(np.where(repainted[..., None], fill, canvas)))
