@@ -19,12 +19,22 @@ from typing import Annotated, Final
 import torch
 import typer
 from diffusers import StableDiffusionInpaintPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import Swin2SRForImageSuperResolution
 
 from inpaint_server.cli import run
 from inpaint_server.errors import BundleError
-from inpaint_server.models.bundle import FEW_STEP_UNET, INPAINTING, SEGMENTER, TEXT_TO_IMAGE, write_manifest
+from inpaint_server.models.bundle import (
+    FEW_STEP_UNET,
+    INPAINTING,
+    SAFETY_CHECKER,
+    SEGMENTER,
+    TEXT_TO_IMAGE,
+    UPSCALER,
+    write_manifest,
+)
 from inpaint_server.models.sam import PUBLISHED, SamConfig, build_sam
 
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
@@ -57,6 +67,11 @@ def local(
         tuple[Path, Path] | None,
         typer.Option(help="Or these UNets themselves, as diffusers saves them: text to image, inpainting."),
     ] = None,
+    safety_checker: Annotated[
+        Path | None,
+        typer.Option(help="A Stable Diffusion folder whose safety_checker and feature_extractor are kept."),
+    ] = None,
+    upscaler: Annotated[Path | None, typer.Option(help="A Swin2SR folder as transformers saves it.")] = None,
     name: str = "stable-diffusion-1.5",
     version: str = "1",
     licence: str = LICENCE,
@@ -78,6 +93,12 @@ def local(
         elif few_step_unets is not None:
             load_unet(few_step_unets[number]).save_pretrained(folder / FEW_STEP_UNET, safe_serialization=True)
     convert_sam(sam, sam_type, unfinished / SEGMENTER)
+    if safety_checker is not None:
+        keep_safety_checker(safety_checker, unfinished / SAFETY_CHECKER)
+    if upscaler is not None:
+        Swin2SRForImageSuperResolution.from_pretrained(
+            upscaler, dtype=torch.float16, use_safetensors=True, local_files_only=True
+        ).save_pretrained(unfinished / UPSCALER)
     manifest = write_manifest(
         unfinished,
         name=name,
@@ -100,6 +121,7 @@ def hub(
     sam_revision: Annotated[str, typer.Option(help="Commit of the Segment Anything repository.")],
     sam_sha256: Annotated[str, typer.Option(help="SHA-256 of the Segment Anything checkpoint.")],
     sam_type: str = "vit_b",
+    safety: Annotated[bool, typer.Option("--safety-checker", help="Keep the text-to-image checkpoint's own.")] = False,
     text_to_image_repo: str = TEXT_TO_IMAGE_REPO,
     inpainting_repo: str = INPAINTING_REPO,
     sam_repo: str = SAM_REPO,
@@ -121,6 +143,7 @@ def hub(
         inpainting=folders[1],
         sam=checkpoint,
         sam_type=sam_type,
+        safety_checker=folders[0] if safety else None,
         version=f"{revision[:8]}-{inpainting_revision[:8]}",
     )
 
@@ -139,6 +162,14 @@ def convert_diffusers(
         local_files_only=True,
     )
     pipeline.save_pretrained(target, safe_serialization=True)
+
+
+def keep_safety_checker(source: Path, target: Path) -> None:
+    """Save a diffusers folder's safety checker in half precision, with what prepares pictures for it."""
+    StableDiffusionSafetyChecker.from_pretrained(
+        source / "safety_checker", dtype=torch.float16, use_safetensors=True, local_files_only=True
+    ).save_pretrained(target)
+    shutil.copy(source / "feature_extractor" / "preprocessor_config.json", target)
 
 
 def load_unet(folder: Path) -> UNet2DConditionModel:

@@ -31,17 +31,21 @@ class QuickServer:
 
     Attributes:
         painter: Draws; a test may hold it at its gate.
+        bundle: What its answers call its bundle.
+        defaults: What its bundle decides and carries.
         refusals: (status, headers) of the next replies, instead of the app's own.
         bodies: Every JSON request that was not refused that way, parsed.
     """
 
     painter: PlainPainter = field(default_factory=PlainPainter)
+    bundle: str = "plain"
+    defaults: BundleDefaults = field(default_factory=lambda: BundleDefaults(size=Size(height=64, width=64)))
     refusals: list[tuple[int, Mapping[str, str]]] = field(default_factory=list[tuple[int, Mapping[str, str]]])
     bodies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def __post_init__(self) -> None:
         self._app = EngineApp(Settings())
-        self._app._loaded = _loaded(self.painter)
+        self._app._loaded = _loaded(self)
         self._app.state = "ready"
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._server = uvicorn.Server(
@@ -89,10 +93,10 @@ class QuickServer:
 _CODES = {429: "overloaded", 503: "overloaded", 504: "deadline_exceeded", 500: "internal"}
 
 
-def _loaded(painter: PlainPainter) -> Loaded:
+def _loaded(server: QuickServer) -> Loaded:
     limits = Limits(max_body_bytes=25_000_000, max_pixels=64_000_000, max_canvas_pixels=8_400_000)
     return Loaded(
-        engine=Engine(painter, queue=32, max_batch=8, background_cache_bytes=0),
-        reader=Reader(limits, BundleDefaults(size=Size(height=64, width=64))),
-        card=ModelCard(bundle="plain", device="none", dtype="uint8", attention="none"),
+        engine=Engine(server.painter, queue=32, max_batch=8, background_cache_bytes=0),
+        reader=Reader(limits, server.defaults),
+        card=ModelCard(bundle=server.bundle, device="none", dtype="uint8", attention="none"),
     )

@@ -103,6 +103,34 @@ def generate(
 
 
 @app.command()
+def show(
+    file: Annotated[Path, typer.Argument(help="A picture that an inpaint-server wrote.", exists=True, dir_okay=False)],
+    *,
+    repeat: Annotated[
+        Path | None, typer.Option(help="Make it again, into this .png, .jpg or .webp.", dir_okay=False)
+    ] = None,
+    photo: Annotated[
+        Path | None, typer.Option(help="The product photo it was made from.", exists=True, dir_okay=False)
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="The mask that was sent with it.", exists=True, dir_okay=False)
+    ] = None,
+    endpoint: Annotated[str | None, typer.Option(help="A server's URL or a SageMaker endpoint's name.")] = None,
+    bundle: BundleOption = None,
+) -> None:
+    """Say how a picture was made, from what its own file tells; make it again if asked to."""
+    from inpaint_server.serving import show as work
+
+    told = work.tell(file)
+    for line in work.lines(told):
+        typer.echo(line)
+    if repeat is not None:
+        for changed in work.repeat(told, photo=photo, mask=mask, out=repeat, endpoint=endpoint, bundle=bundle):
+            typer.secho(f"{changed} The picture may differ.", fg="yellow", err=True)
+        typer.echo(repeat)
+
+
+@app.command()
 def catalog(
     source: Annotated[Path, typer.Argument(help="A .csv or .jsonl file, or a folder of photos.", exists=True)],
     *,

@@ -1,18 +1,18 @@
 """The story of one advert: it asks for masks and passes and receives what was made; it never paints itself.
 
-Each story is a generator that yields what it needs (`Generate`, `Inpaint`, `Segment`), receives the pixels or the
-candidate masks, and returns the `Advert`. Who drives it decides where and in which batch they are made.
+Each story is a generator that yields what it needs (`Generate`, `Inpaint`, `Segment`, ...), receives what was made of
+it, and returns the `Advert`. Who drives it decides where and in which batch that happens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from inpaint_server.imaging.composite import bare_scene, enlarged, keep_unpainted, lay_product
+from inpaint_server.imaging.composite import bare_scene, beyond_recognition, enlarged, keep_unpainted, lay_product
 from inpaint_server.imaging.fill import filled_from_around
 from inpaint_server.imaging.layers import mask_on_canvas, paint_mask, split_line
 from inpaint_server.imaging.light import lit_by
@@ -25,22 +25,36 @@ from inpaint_server.types import (
     AdvertRequest,
     Ask,
     Candidates,
+    Check,
+    Enlarge,
     Generate,
     Inpaint,
+    Judge,
     Layer,
     Layers,
+    Made,
     PaintMask,
     Pass,
     Pixels,
     PlacedProduct,
     Product,
     Receipt,
+    Safety,
     Segment,
     WordedRegion,
 )
 
-Story: TypeAlias = Generator[Ask, Pixels | Candidates, Advert]
-"""Yields what it asks for, receives pixels for a pass and candidates for a mask, returns the advert."""
+T = TypeVar("T")
+Telling: TypeAlias = Generator[Ask, Made, T]
+"""Yields what it asks for, receives what was made of it, returns its own part of the story."""
+
+Story: TypeAlias = Telling[Advert]
+
+MOST_RETRIES = 3
+"""Other seeds that are tried for a picture that the safety checker takes for unsafe."""
+
+_WORDS_COUNT = 1.0
+"""How much of a product's growth its words being seen makes up for."""
 
 FILL_STRENGTH = 0.85
 """How much of a region's fill may change: enough to paint anything, and its colours are still a hint."""
@@ -59,14 +73,24 @@ def compose(request: AdvertRequest, seed: int, product: Callable[[], Product]) -
         product: Gives the product, waiting for its mask where that is still being found; called once the background
             is there, so that the two can be made at the same time.
     """
-    if request.task == "background":
-        background = yield from _painted(_background(request, seed))
-        return Advert(picture=enlarged(background, request.canvas), seed=seed)
-    best = yield from _attempt(request, seed, product)
-    for number in range(1, request.candidates):
-        other = yield from _attempt(request, _candidate_seed(seed, number), product)
-        best = min(best, other, key=_faults)
-    return best
+    wanted = 1 if request.task == "background" else request.candidates
+    drawn: list[Advert] = []
+    refused: list[Advert] = []
+    for number in range(wanted + MOST_RETRIES):
+        if drawn and number >= wanted:
+            break
+        its_seed = _candidate_seed(seed, number) if number else seed
+        advert = yield from (_backdrop if request.task == "background" else _attempt)(request, its_seed, product)
+        unsafe = request.check_safety and (yield Check(picture=advert.picture))
+        (refused if unsafe else drawn).append(advert)
+    kept = min(drawn, key=_faults) if len(drawn) > 1 else (drawn or [_withheld(refused)])[0]
+    return replace(kept, safety=_safety(refused, withheld=not drawn)) if request.check_safety else kept
+
+
+def _backdrop(request: AdvertRequest, seed: int, _: Callable[[], Product]) -> Story:
+    """The generated background alone."""
+    background = yield from _painted(_background(request, seed))
+    return Advert(picture=(yield from _at_canvas_size(request, background)), seed=seed)
 
 
 def _attempt(request: AdvertRequest, seed: int, product: Callable[[], Product]) -> Story:
@@ -76,7 +100,8 @@ def _attempt(request: AdvertRequest, seed: int, product: Callable[[], Product]) 
     placed = place(product(), request.canvas, request.placement, rng)
     split = split_line(placed, rng, background)
     scene = yield from _paint_scene(request, seed, background, product(), placed, split)
-    ground = enlarged(bare_scene(scene.pixels, mask_on_canvas(scene.placed), _SCENE_REACH), request.canvas)
+    bare = bare_scene(scene.pixels, mask_on_canvas(scene.placed), _SCENE_REACH)
+    ground = yield from _at_canvas_size(request, bare)
     if request.task == "inpaint":
         ground = keep_unpainted(
             canvas_from_photo(product(), placed), ground, enlarged(_union(scene.masks), request.canvas)
@@ -129,7 +154,7 @@ def _paint_scene(
     product: Product,
     placed: PlacedProduct,
     split: float,
-) -> Generator[Ask, Pixels | Candidates, _Scene]:
+) -> Telling[_Scene]:
     """Paint what the product stands on and what is behind it, at the size the models know."""
     small = placed if request.scene == request.canvas else place_at(product, request.scene, placed.placement)
     canvas = canvas_from_photo(product, small) if background is None else lay_product(background, small, 1)
@@ -176,17 +201,32 @@ def _shows_background(request: AdvertRequest) -> bool:
     return request.task == "advert" and not (request.joint and covered)
 
 
-def _receipt(
-    request: AdvertRequest, picture: Pixels, placed: PlacedProduct, scene: _Scene
-) -> Generator[Ask, Pixels | Candidates, Receipt]:
-    """Look at the finished picture again."""
+def _receipt(request: AdvertRequest, picture: Pixels, placed: PlacedProduct, scene: _Scene) -> Telling[Receipt]:
+    """Look at the finished picture again; at its words only where another will be compared with it."""
     found = yield Segment(photo=picture, points=(deepest_point(placed),), box=None, remember=False)
     assert isinstance(found, Candidates), "a mask that was asked for is answered by candidates"
     return Receipt(
         identity=identity(picture, placed, request.feather),
         expansion=expansion(found, placed),
         seam=seam(scene.pixels, scene.masks, mask_on_canvas(scene.placed)),
+        agreement=(yield from _agreement(request, scene)) if request.candidates > 1 else None,
     )
+
+
+def _agreement(request: AdvertRequest, scene: _Scene) -> Telling[float]:
+    """How well each layer of the scene shows its prompt."""
+    layers = zip(scene.masks, request.layers, strict=True)
+    regions = tuple(WordedRegion(mask=mask, prompt=layer.prompt) for mask, layer in layers)
+    judged = yield Judge(picture=scene.pixels, regions=regions)
+    assert isinstance(judged, float), "a judgement that was asked for is answered by a number"
+    return judged
+
+
+def _at_canvas_size(request: AdvertRequest, scene: Pixels) -> Telling[Pixels]:
+    """A scene as large as the canvas: by the bundle's upscaler where it has one, and by resampling."""
+    if request.upscale and request.scene != request.canvas:
+        scene = yield from _painted(Enlarge(picture=scene))
+    return enlarged(scene, request.canvas)
 
 
 def noise_seed(seed: int, number: int) -> int:
@@ -205,18 +245,33 @@ def _candidate_seed(seed: int, number: int) -> int:
 
 
 def _faults(advert: Advert) -> float:
-    """How far a picture is from having nothing grown and no seam."""
-    assert advert.receipt is not None, "a picture with a product has a receipt"
-    return max(0.0, advert.receipt.expansion) + 0.05 * max(0.0, advert.receipt.seam - 1)
+    """How far a picture is from having nothing grown, no seam, and all of its words to be seen."""
+    receipt = advert.receipt
+    assert receipt is not None, "a picture with a product has a receipt"
+    return receipt.expansion + 0.05 * max(0.0, receipt.seam - 1) - _WORDS_COUNT * (receipt.agreement or 0.0)
+
+
+def _safety(refused: list[Advert], *, withheld: bool) -> Safety:
+    return Safety(refused_seeds=tuple(advert.seed for advert in refused), withheld=withheld)
+
+
+def _withheld(refused: list[Advert]) -> Advert:
+    """What is answered for a picture that must not be seen: never a black one, and never without a word."""
+    said = (
+        f"The safety checker took all {len(refused)} pictures drawn for unsafe, and this one is blurred: "
+        "change the prompts, or try another seed."
+    )
+    first = refused[0]
+    return replace(first, picture=beyond_recognition(first.picture), layers=None, warnings=(*first.warnings, said))
 
 
 def _union(masks: tuple[PaintMask, ...]) -> PaintMask:
     return PaintMask(np.maximum.reduce(masks))
 
 
-def _painted(ask: Pass) -> Generator[Ask, Pixels | Candidates, Pixels]:
+def _painted(ask: Pass | Enlarge) -> Telling[Pixels]:
     pixels = yield ask
-    assert isinstance(pixels, np.ndarray), "a pass that was asked for is answered by pixels"
+    assert isinstance(pixels, np.ndarray), "a picture that was asked for is answered by pixels"
     return Pixels(pixels)
 
 

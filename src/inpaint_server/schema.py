@@ -212,6 +212,16 @@ class AnsweredReceipt(BaseModel):
     identity: int = Field(description="Largest difference from the placed product, its soft edge aside; 0 = untouched.")
     expansion: float = Field(description="How much the product seems to have grown, fraction of its area.")
     seam: float = Field(description="Colour step where passes meet, over that of their surroundings; 1 = none shows.")
+    agreement: float | None = Field(
+        default=None, description="With `candidates`: how well the scene shows its words, at most 1; to compare by."
+    )
+
+
+class AnsweredSafety(BaseModel):
+    """What the bundle's safety checker said, where it has one."""
+
+    refused_seeds: list[int] = Field(description="Seeds whose pictures it took for unsafe; others were tried instead.")
+    withheld: bool = Field(description="Whether it took all of them for unsafe: the picture is blurred.")
 
 
 class AnsweredImage(BaseModel):
@@ -222,6 +232,7 @@ class AnsweredImage(BaseModel):
     score: float | None = Field(default=None, description="Task mask: predicted intersection over union.")
     placement: AnsweredPlacement | None = None
     receipt: AnsweredReceipt | None = None
+    safety: AnsweredSafety | None = None
     layers: AnsweredLayers | None = None
 
 

@@ -263,11 +263,45 @@ class Inpaint:
     strength: float = 1.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judge:
+    """Ask how well each of a picture's regions shows its words.
+
+    Attributes:
+        picture: H x W x 3, of a size the models paint.
+        regions: What should be seen, and where.
+    """
+
+    picture: Pixels
+    regions: tuple[WordedRegion, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Check:
+    """Ask whether a picture shows what the bundle's safety checker knows as unsafe."""
+
+    picture: Pixels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Enlarge:
+    """Ask for a picture enlarged by the bundle's upscaler, by whatever factor that has."""
+
+    picture: Pixels
+
+
 Pass = Generate | Inpaint
 """One diffusion pass, as the pipeline asks for it and the engine paints it."""
 
-Ask = Pass | Segment
+Look = Segment | Judge | Check | Enlarge
+"""What takes no steps: one call of a model answers it."""
+
+Ask = Pass | Look
 """Whatever the pipeline asks of the models."""
+
+Made = Pixels | Candidates | float | bool
+"""What an ask is answered by: pixels for a pass or a larger picture, candidates for a mask, how well a picture shows
+its words for a judgement, whether it is unsafe for a check."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -294,6 +328,8 @@ class AdvertRequest:
         reflection: How much of the product is mirrored in the ground at its foot, 0 to 1.
         light_match: How much of the scene's light falls on the product, 0 (its pixels stay as they are) to 1.
         candidates: Pictures drawn for each one answered; the best is kept.
+        upscale: Whether the bundle's upscaler enlarges a scene that is painted smaller than the canvas.
+        check_safety: Whether the bundle's safety checker looks at every picture.
         fill: Whether a region that is repainted from nothing starts from the colours around it, not from noise alone.
         joint: Whether all layers are painted in one pass, each with its own words, instead of one after the other.
         output_format: How pictures are encoded.
@@ -323,6 +359,8 @@ class AdvertRequest:
     candidates: int
     output_format: OutputFormat
     return_layers: bool
+    upscale: bool = False
+    check_safety: bool = False
     fill: bool = False
     joint: bool = False
     asked: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -346,11 +384,27 @@ class Receipt:
         identity: Largest difference from the placed product inside its eroded mask, grey levels; 0 = untouched.
         expansion: How much the product seems to have grown, fraction of its area.
         seam: Colour step where passes meet, over that of their surroundings; 1 = none shows.
+        agreement: How well the scene shows its words, at most 1 (see `models.judgement`); only judged where several
+            candidates are compared.
     """
 
     identity: int
     expansion: float
     seam: float
+    agreement: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Safety:
+    """What the bundle's safety checker said while one picture was drawn.
+
+    Attributes:
+        refused_seeds: Seeds whose pictures it took for unsafe; other seeds were tried after each.
+        withheld: Whether it did so with every one, and what is answered is blurred beyond recognition.
+    """
+
+    refused_seeds: tuple[int, ...]
+    withheld: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -364,6 +418,7 @@ class Advert:
         split: The split line between lower and upper layer, fraction of the canvas's height.
         layers: The steps in between; None where the task has none.
         receipt: Its figures; None where there is no product.
+        safety: What the safety checker said; None where the bundle has none.
         warnings: Sentences about what was adjusted for this picture, or does not look right in it.
     """
 
@@ -373,6 +428,7 @@ class Advert:
     split: float | None = None
     layers: Layers | None = None
     receipt: Receipt | None = None
+    safety: Safety | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -443,8 +499,12 @@ class BundleDefaults:
         size: The canvas its models were trained for.
         guidance_scale: The guidance its models look best at.
         few_step_weights: Whether it carries weights for few steps.
+        safety_checker: Whether it carries a safety checker.
+        upscaler: Whether it carries an upscaler.
     """
 
     size: Size
     guidance_scale: float = field(default=7.5)
     few_step_weights: bool = False
+    safety_checker: bool = False
+    upscaler: bool = False

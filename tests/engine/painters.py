@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from inpaint_server.cache import CacheStats
-from inpaint_server.types import Candidates, Inpaint, Pass, Pixels, Segment, frozen_array
+from inpaint_server.types import (
+    Candidates,
+    Check,
+    Enlarge,
+    Inpaint,
+    Judge,
+    Pass,
+    Pixels,
+    Segment,
+    frozen_array,
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +53,8 @@ class PlainPainter:
     batches: list[list[int]] = field(default_factory=list[list[int]])
     calls: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     fitting: int = 64
+    unsafe: Callable[[Pixels], bool] = lambda _: False
+    agreements: Callable[[Pixels], float] = lambda _: 0.0
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -51,6 +63,19 @@ class PlainPainter:
         """The middle third of each photo."""
         self._count("segment", asks)
         return [_middle(ask.photo) for ask in asks]
+
+    def judge(self, asks: Sequence[Judge]) -> list[float]:
+        self._count("judge", asks)
+        return [self.agreements(ask.picture) for ask in asks]
+
+    def check(self, asks: Sequence[Check]) -> list[bool]:
+        self._count("check", asks)
+        return [self.unsafe(ask.picture) for ask in asks]
+
+    def enlarge(self, asks: Sequence[Enlarge]) -> list[Pixels]:
+        """Twice as large, every pixel four times."""
+        self._count("enlarge", asks)
+        return [Pixels(ask.picture.repeat(2, axis=0).repeat(2, axis=1)) for ask in asks]
 
     def begin(self, asks: Sequence[Pass]) -> list[PlainPass]:
         self._count("begin", asks)

@@ -15,7 +15,7 @@ import pytest
 
 from inpaint_server.engine.device_loop import DeviceLoop
 from inpaint_server.engine.engine import Engine
-from inpaint_server.engine.work import PassWork, SegmentWork
+from inpaint_server.engine.work import LookWork, PassWork
 from inpaint_server.errors import DeadlineExceeded, Draining, Internal, InvalidRequest, OutOfMemory, Overloaded
 from inpaint_server.types import (
     AdvertRequest,
@@ -100,12 +100,12 @@ def background(seed: int, steps: int, side: int = 64) -> PassWork[PlainPass]:
     return PassWork(ask=ask, stop=lambda: None, on_step=lambda _step, _steps: None)
 
 
-def photo_to_segment() -> SegmentWork:
+def photo_to_segment() -> LookWork:
     photo = Pixels(frozen_array(np.full((90, 60, 3), 200, np.uint8)))
-    return SegmentWork(ask=Segment(photo=photo, points=(), box=None), stop=lambda: None)
+    return LookWork(ask=Segment(photo=photo, points=(), box=None), stop=lambda: None)
 
 
-def do_together(painter: PlainPainter, works: Sequence[PassWork[PlainPass] | SegmentWork], *, max_batch: int) -> None:
+def do_together(painter: PlainPainter, works: Sequence[PassWork[PlainPass] | LookWork], *, max_batch: int) -> None:
     """Have works done that wait together; those that fail are left to be looked at."""
     device = DeviceLoop(painter, max_batch=max_batch)
     submit_all(device, works)
@@ -115,7 +115,7 @@ def do_together(painter: PlainPainter, works: Sequence[PassWork[PlainPass] | Seg
     device.stop()
 
 
-def submit_all(device: DeviceLoop[PlainPass], works: Sequence[PassWork[PlainPass] | SegmentWork]) -> None:
+def submit_all(device: DeviceLoop[PlainPass], works: Sequence[PassWork[PlainPass] | LookWork]) -> None:
     for work in works:
         device.submit(work)
 

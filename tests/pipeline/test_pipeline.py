@@ -15,8 +15,10 @@ from inpaint_server.types import (
     Advert,
     AdvertRequest,
     Candidates,
+    Enlarge,
     Generate,
     Inpaint,
+    Judge,
     Layer,
     Pass,
     Pixels,
@@ -87,6 +89,7 @@ def tell(asked: AdvertRequest, seed: int = 7) -> tuple[list[Pass], Advert]:
                     Candidates(masks=np.zeros((3, *ask.photo.shape[:2]), np.uint8), scores=(0.9, 0.5, 0.1))
                 )
                 continue
+            assert isinstance(ask, Generate | Inpaint), "nothing else is asked for without a need"
             passes.append(ask)
             noise = rng.integers(0, 256, (asked.scene.height, asked.scene.width, 3), dtype=np.uint8)
             ask = story.send(Pixels(frozen_array(noise)))
@@ -248,6 +251,31 @@ def test_the_scene_is_painted_small_and_the_product_laid_on_it_in_its_own_pixels
     assert {layer.shape[:2] for layer in (advert.layers.mask, *advert.layers.passes)} == {(270, 480)}
 
 
+def test_a_bundles_upscaler_enlarges_the_scene_and_never_the_product():
+    canvas, scene = Size(height=270, width=480), Size(height=72, width=128)
+    story = compose(request(canvas=canvas, scene=scene, upscale=True), 7, product)
+    striped = Pixels(frozen_array(np.tile(np.uint8([[[0]], [[255]]]), (135, 480, 3))))
+    enlarged: list[Pixels] = []
+    try:
+        ask = next(story)
+        while True:
+            if isinstance(ask, Segment):
+                ask = story.send(Candidates(masks=np.zeros((3, 270, 480), np.uint8), scores=(0.9, 0.5, 0.1)))
+            elif isinstance(ask, Enlarge):
+                enlarged.append(ask.picture)
+                ask = story.send(striped)
+            else:
+                ask = story.send(Pixels(frozen_array(np.full((72, 128, 3), 90, np.uint8))))
+    except StopIteration as end:
+        advert: Advert = end.value
+    assert [picture.shape for picture in enlarged] == [(72, 128, 3)]
+    assert advert.receipt is not None
+    assert advert.receipt.identity == 0
+    assert advert.layers is not None
+    outside = erode(ProductMask(np.where(advert.layers.mask < 128, 255, 0).astype(np.uint8)), 8) == 255
+    assert np.array_equal(advert.picture[outside], striped[outside]), "of the canvas's size already, it stays as it is"
+
+
 def test_nothing_of_the_small_product_shows_beside_the_large_one():
     white = find_product(Pixels(np.full((120, 100, 3), 255, np.uint8)), product().mask)
     canvas, scene = Size(height=270, width=480), Size(height=72, width=128)
@@ -269,9 +297,15 @@ def test_nothing_of_the_small_product_shows_beside_the_large_one():
     assert advert.picture[outside].max() == 0
 
 
-def test_of_several_candidates_the_one_that_grew_least_is_kept_and_its_seed_told():
+@pytest.mark.parametrize(
+    ("grown_by", "agreements"), [((60, 0, 30), (0.1, 0.1, 0.1)), ((0, 0, 0), (0.1, 0.4, 0.2))], ids=["growth", "words"]
+)
+def test_of_several_candidates_the_best_is_kept_and_its_seed_told(
+    grown_by: tuple[int, ...], agreements: tuple[float, ...]
+):
     asked = request(candidates=3)
-    grown_by, seeds = iter([60, 0, 30]), list[int]()
+    growths, judgements, seeds = iter(grown_by), iter(agreements), list[int]()
+    judged: list[Judge] = []
     story = compose(asked, 7, product)
     rng = np.random.default_rng(1)
     try:
@@ -279,8 +313,12 @@ def test_of_several_candidates_the_one_that_grew_least_is_kept_and_its_seed_told
         while True:
             if isinstance(ask, Segment):
                 masks = np.zeros((3, CANVAS.height, CANVAS.width), np.uint8)
-                masks[:, : next(grown_by)] = 255
+                masks[:, : next(growths)] = 255
                 ask = story.send(Candidates(masks=masks, scores=(0.9, 0.5, 0.1)))
+                continue
+            if isinstance(ask, Judge):
+                judged.append(ask)
+                ask = story.send(next(judgements))
                 continue
             if isinstance(ask, Generate):
                 seeds.append(ask.noise_seed)
@@ -292,3 +330,6 @@ def test_of_several_candidates_the_one_that_grew_least_is_kept_and_its_seed_told
     assert seeds[0] == 7
     assert advert.seed == seeds[1]
     assert max(seeds) < 2**32, "a kept candidate's seed can be sent"
+    assert advert.receipt is not None
+    assert advert.receipt.agreement == agreements[1]
+    assert [[region.prompt for region in one.regions] for one in judged] == [["sand", "sea"]] * 3

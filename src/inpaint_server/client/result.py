@@ -19,6 +19,7 @@ from inpaint_server.schema import (
     AnsweredModel,
     AnsweredPlacement,
     AnsweredReceipt,
+    AnsweredSafety,
     AnsweredTimings,
     InvocationAnswer,
 )
@@ -59,6 +60,7 @@ class Picture:
         score: Task `mask`: how good the mask is by the segmenter's own judgement, [0, 1].
         placement: Where the product stands; its `scale`, `x`, `y` can be sent back.
         receipt: What was done to the picture, in figures.
+        safety: What the bundle's safety checker said; None where it has none.
         layers: The steps in between, where they were asked for.
     """
 
@@ -69,6 +71,7 @@ class Picture:
     score: float | None
     placement: AnsweredPlacement | None
     receipt: AnsweredReceipt | None
+    safety: AnsweredSafety | None
     layers: Layers | None
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -155,6 +158,7 @@ def _picture(told: AnsweredImage, form: OutputFormat) -> Picture:
         score=told.score,
         placement=told.placement,
         receipt=told.receipt,
+        safety=told.safety,
         layers=None if told.layers is None else _layers(told.layers),
     )
 

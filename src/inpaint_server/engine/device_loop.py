@@ -18,12 +18,12 @@ import structlog
 
 from inpaint_server.cache import Cache
 from inpaint_server.engine.ports import D, Painter
-from inpaint_server.engine.work import Found, PassWork, SegmentWork
+from inpaint_server.engine.work import LookWork, PassWork, Seen
 from inpaint_server.errors import InpaintServerError, OutOfMemory
-from inpaint_server.types import Generate, Pixels
+from inpaint_server.types import Check, Enlarge, Generate, Judge, Pixels, Segment
 
 log = structlog.get_logger(__name__)
-W = TypeVar("W", bound=PassWork[Any] | SegmentWork)
+W = TypeVar("W", bound=PassWork[Any] | LookWork)
 R = TypeVar("R")
 
 
@@ -40,7 +40,13 @@ class DeviceLoop(Generic[D]):
         self.generated: Cache[Generate, Pixels] = Cache(cache_bytes, lambda kept: kept.nbytes)
         self._painter = painter
         self._max_batch = max_batch
-        self._inbox: queue.SimpleQueue[PassWork[D] | SegmentWork | None] = queue.SimpleQueue()
+        self._looks: dict[type, Callable[[Sequence[Any]], Sequence[Any]]] = {
+            Segment: painter.segment,
+            Judge: painter.judge,
+            Check: painter.check,
+            Enlarge: painter.enlarge,
+        }
+        self._inbox: queue.SimpleQueue[PassWork[D] | LookWork | None] = queue.SimpleQueue()
         self._stopping = False
         self._active: deque[PassWork[D]] = deque()
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
@@ -54,7 +60,7 @@ class DeviceLoop(Generic[D]):
         self._inbox.put(None)
         self._thread.join()
 
-    def submit(self, work: PassWork[D] | SegmentWork) -> None:
+    def submit(self, work: PassWork[D] | LookWork) -> None:
         """Hand a work in; its future tells how it went."""
         self._inbox.put(work)
 
@@ -64,16 +70,17 @@ class DeviceLoop(Generic[D]):
             self._turn()
 
     def _turn(self) -> None:
-        """Masks and passes that wait begin together; then one step of one batch."""
+        """What waits begins together, looks of one kind in one call; then one step of one batch."""
         waiting = self._take_in()
-        self._segment([work for work in waiting if isinstance(work, SegmentWork)])
+        for kind, call in self._looks.items():
+            self._look([work for work in waiting if isinstance(work, LookWork) and isinstance(work.ask, kind)], call)
         self._begin([work for work in waiting if isinstance(work, PassWork)])
         if self._active:
             self._step(self._next_batch())
 
-    def _take_in(self) -> list[PassWork[D] | SegmentWork]:
+    def _take_in(self) -> list[PassWork[D] | LookWork]:
         """Everything that waits; blocks only while there is nothing else to do."""
-        waiting: list[PassWork[D] | SegmentWork] = []
+        waiting: list[PassWork[D] | LookWork] = []
         while not self._stopping:
             try:
                 work = self._inbox.get(block=not (self._active or waiting))
@@ -85,12 +92,11 @@ class DeviceLoop(Generic[D]):
                 waiting.append(work)
         return waiting
 
-    def _segment(self, works: Sequence[SegmentWork]) -> None:
+    def _look(self, works: Sequence[LookWork], call: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
         begun = time.perf_counter()
         wanted = [work for work in works if _still_wanted(work)]
-        for work, candidates in self._together(wanted, lambda some: self._painter.segment([one.ask for one in some])):
-            milliseconds = (time.perf_counter() - begun) * 1000
-            work.future.set_result(Found(candidates=candidates, milliseconds=milliseconds))
+        for work, made in self._together(wanted, lambda some: call([one.ask for one in some])):
+            work.future.set_result(Seen(made=made, milliseconds=(time.perf_counter() - begun) * 1000))
 
     def _begin(self, works: Sequence[PassWork[D]]) -> None:
         for work in works:
@@ -174,7 +180,7 @@ class DeviceLoop(Generic[D]):
         ]
 
 
-def _still_wanted(work: PassWork[D] | SegmentWork) -> bool:
+def _still_wanted(work: PassWork[D] | LookWork) -> bool:
     try:
         work.stop()
     except InpaintServerError as error:

@@ -17,7 +17,7 @@ from inpaint_server.cache import Cache, CacheStats, content_key
 from inpaint_server.engine.device_loop import DeviceLoop
 from inpaint_server.engine.job import Job
 from inpaint_server.engine.ports import D, Painter
-from inpaint_server.engine.work import Found, PassWork, SegmentWork
+from inpaint_server.engine.work import LookWork, PassWork
 from inpaint_server.errors import Draining, InpaintServerError, Internal, Overloaded
 from inpaint_server.imaging.mask import drop_strays, find_product
 from inpaint_server.imaging.matting import refine
@@ -26,7 +26,10 @@ from inpaint_server.types import (
     AdvertRequest,
     Box,
     Candidates,
+    Generate,
     Inpaint,
+    Look,
+    Made,
     OnProgress,
     Pass,
     Pixels,
@@ -185,29 +188,29 @@ class Engine(Generic[D]):
         key = (content_key(photo), request.points, request.box)
         known = self._masks.get(key)
         if known is None:
-            found = self._segment(job, photo)
-            job.spent("segment", found.milliseconds)
+            candidates = self._segment(job, photo)
             begun = time.perf_counter()
-            product = find_product(photo, refine(photo, drop_strays(found.candidates.best)))
-            known = _Mask(candidates=found.candidates, mask=product.mask, box=product.box)
+            product = find_product(photo, refine(photo, drop_strays(candidates.best)))
+            known = _Mask(candidates=candidates, mask=product.mask, box=product.box)
             self._masks.put(key, known)
         job.candidates = known.candidates
         job.spent("segment", (time.perf_counter() - begun) * 1000)
         return Product(photo=photo, mask=known.mask, box=known.box)
 
-    def _segment(self, job: Job, photo: Pixels) -> Found:
+    def _segment(self, job: Job, photo: Pixels) -> Candidates:
         request = job.request
         height, width = photo.shape[:2]
         centre = () if request.box else (Point(x=(width - 1) / 2, y=(height - 1) / 2, label=1),)
-        work = SegmentWork(ask=Segment(photo=photo, points=request.points or centre, box=request.box), stop=job.stop)
-        self._device.submit(work)
-        return work.future.result()
+        ask = Segment(photo=photo, points=request.points or centre, box=request.box)
+        found = self._look(job, ask, "segment")
+        assert isinstance(found, Candidates), "a mask that was asked for is answered by candidates"
+        return found
 
     def _tell(self, job: Job, index: int) -> None:
         """Drive one picture's story, sending each pass it asks for to the device."""
         job.stop()
         story = compose(job.request, job.request.seeds[index], job.product.result)
-        made: Pixels | Candidates | None = None
+        made: Made | None = None
         number = 0
         while True:
             begun = time.perf_counter()
@@ -217,19 +220,18 @@ class Engine(Generic[D]):
                 job.adverts[index] = end.value
                 job.spent("composite", (time.perf_counter() - begun) * 1000)
                 return
-            if isinstance(ask, Segment):
-                made = self._inspect(job, ask)
+            if not isinstance(ask, Generate | Inpaint):
+                made = self._look(job, ask, "composite")
                 continue
             number = number + 1 if isinstance(ask, Inpaint) else 0
             made = self._paint(job, ask, index, f"pass {number}" if number else "background")
 
-    def _inspect(self, job: Job, ask: Segment) -> Candidates:
-        """Find the product in a finished picture."""
-        work = SegmentWork(ask=ask, stop=job.stop)
+    def _look(self, job: Job, ask: Look, stage: str) -> Made:
+        work = LookWork(ask=ask, stop=job.stop)
         self._device.submit(work)
-        found = work.future.result()
-        job.spent("composite", found.milliseconds)
-        return found.candidates
+        seen = work.future.result()
+        job.spent(stage, seen.milliseconds)
+        return seen.made
 
     def _paint(self, job: Job, ask: Pass, index: int, stage: str) -> Pixels:
         def on_step(step: int, steps: int) -> None:

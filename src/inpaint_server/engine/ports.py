@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Protocol, TypeVar
 
 from inpaint_server.cache import CacheStats
-from inpaint_server.types import Candidates, Pass, Pixels, Segment
+from inpaint_server.types import Candidates, Check, Enlarge, Judge, Pass, Pixels, Segment
 
 
 class Denoising(Protocol):
@@ -45,6 +45,18 @@ class Painter(Protocol[D]):
 
     def segment(self, asks: Sequence[Segment]) -> list[Candidates]:
         """Find products."""
+        ...
+
+    def judge(self, asks: Sequence[Judge]) -> list[float]:
+        """Say how well pictures show their words, at most 1 each."""
+        ...
+
+    def check(self, asks: Sequence[Check]) -> list[bool]:
+        """Say which pictures are unsafe; only asked where the bundle has a safety checker."""
+        ...
+
+    def enlarge(self, asks: Sequence[Enlarge]) -> list[Pixels]:
+        """Enlarge pictures; only asked where the bundle has an upscaler."""
         ...
 
     def begin(self, asks: Sequence[Pass]) -> list[D]:

@@ -1,4 +1,4 @@
-"""What the device loop works on: passes and masks, for whom, and how far they are."""
+"""What the device loop works on: passes and looks, for whom, and how far they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from inpaint_server.engine.ports import D
-from inpaint_server.types import Candidates, Pass, Pixels, Segment
+from inpaint_server.types import Look, Made, Pass, Pixels
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -21,10 +21,10 @@ class Painted:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Found:
-    """A mask's candidates and the milliseconds they took."""
+class Seen:
+    """What a look was answered by, and the milliseconds it took."""
 
-    candidates: Candidates
+    made: Made
     milliseconds: float
 
 
@@ -65,13 +65,13 @@ class PassWork(Generic[D]):
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class SegmentWork:
-    """A mask to find."""
+class LookWork:
+    """A mask to find, a picture to judge, to check or to enlarge."""
 
-    ask: Segment
+    ask: Look
     stop: Callable[[], None]
-    future: Future[Found] = field(default_factory=Future[Found])
+    future: Future[Seen] = field(default_factory=Future[Seen])
 
     def fail(self, error: Exception) -> None:
-        """Say why there will be no mask."""
+        """Say why it will not be answered."""
         self.future.set_exception(error)

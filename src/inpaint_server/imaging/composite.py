@@ -95,6 +95,12 @@ def enlarged(picture: Picture, canvas: Size) -> Picture:
     return cast("Picture", frozen_array(np.asarray(resized)))
 
 
+def beyond_recognition(picture: Pixels) -> Pixels:
+    """The picture blurred until only its colours are left."""
+    radius = min(picture.shape[:2]) / 6
+    return Pixels(frozen_array(np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(radius)))))
+
+
 def soft_anti_mask(mask: ProductMask) -> UInt8Array:
     """The inverted mask with a Gaussian of 8 px, as the replaced sample answers it."""
     return frozen_array(np.asarray(Image.fromarray(255 - mask).filter(ImageFilter.GaussianBlur(_SEED_BLUR))))

@@ -1,7 +1,9 @@
 """A bundle: one folder with every weight, its manifest, and how to tell whether it is whole.
 
 Layout: `bundle.json` beside `sam/`, `stable-diffusion/` and `stable-diffusion-inpainting/`, the latter two as
-diffusers saves them; each of these may hold a second UNet, trained for few steps. Only safetensors are loaded.
+diffusers saves them; each of these may hold a second UNet, trained for few steps. Beside them there may be a
+`safety-checker/` (Stable Diffusion's, with its image processor's `preprocessor_config.json`) and an `upscaler/`
+(Swin2SR, as transformers saves it). Only safetensors are loaded.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ TEXT_TO_IMAGE: Final = "stable-diffusion"
 INPAINTING: Final = "stable-diffusion-inpainting"
 SEGMENTER: Final = "sam"
 FEW_STEP_UNET: Final = "unet-few-step"
+SAFETY_CHECKER: Final = "safety-checker"
+UPSCALER: Final = "upscaler"
 DEMO: Final = Path(__file__).parent.parent / "demo" / "bundle"
 IMAGE_MODELS: Final = Path("/opt/models")
 
@@ -98,6 +102,8 @@ class Bundle:
             size=Size(height=side, width=side),
             guidance_scale=self.manifest.guidance_scale,
             few_step_weights=self.has_few_step_weights,
+            safety_checker=self.has(SAFETY_CHECKER),
+            upscaler=self.has(UPSCALER),
         )
 
     @property
@@ -105,6 +111,10 @@ class Bundle:
         """Whether both checkpoints have a UNet trained for few steps."""
         files = (f"{folder}/{FEW_STEP_UNET}/{_WEIGHTS}" for folder in (TEXT_TO_IMAGE, INPAINTING))
         return all(file in self.manifest.files for file in files)
+
+    def has(self, model: str) -> bool:
+        """Whether it carries one of the models that a bundle may leave out: `safety-checker`, `upscaler`."""
+        return f"{model}/model.safetensors" in self.manifest.files
 
     def shares(self, component: str) -> bool:
         """Whether both checkpoints publish the same files for a component (`vae`, `text_encoder`), by checksum."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+log = structlog.get_logger(__name__)
 LATENT_CHANNELS = 4
+Autoencoder = AutoencoderKL | AutoencoderTiny
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,7 +32,7 @@ class Checkpoint:
     """
 
     unet: UNet2DConditionModel
-    vae: AutoencoderKL | AutoencoderTiny
+    vae: Autoencoder
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     noise_schedule: dict[str, Any]
@@ -52,13 +57,11 @@ class Checkpoint:
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Latents of N x 3 x H x W pictures in [-1, 1]; of a KL autoencoder the mode, so that it draws no noise."""
-        encoded = self.vae.encode(pictures, return_dict=False)[0]
-        latents = encoded if isinstance(self.vae, AutoencoderTiny) else encoded.mode()
-        return latents * self.vae.config["scaling_factor"]
+        return _in_range(self.vae, _encoded, pictures) * self.vae.config["scaling_factor"]
 
     def decode(self, latents: Tensor) -> Tensor:
         """N x 3 x H x W pictures, about [-1, 1]."""
-        return self.vae.decode(latents / self.vae.config["scaling_factor"], return_dict=False)[0]
+        return _in_range(self.vae, _decoded, latents / self.vae.config["scaling_factor"])
 
     def embed(self, text: str) -> Tensor:
         """1 x tokens x channels; what is longer than the text encoder's context is cut."""
@@ -70,3 +73,21 @@ class Checkpoint:
             return_tensors="pt",
         )
         return self.text_encoder(tokens.input_ids.to(self.text_encoder.device))[0]
+
+
+def _encoded(vae: Autoencoder, pictures: Tensor) -> Tensor:
+    encoded = vae.encode(pictures, return_dict=False)[0]
+    return encoded if isinstance(vae, AutoencoderTiny) else encoded.mode()
+
+
+def _decoded(vae: Autoencoder, latents: Tensor) -> Tensor:
+    return vae.decode(latents, return_dict=False)[0]
+
+
+def _in_range(vae: Autoencoder, call: Callable[[Autoencoder, Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Call the autoencoder, and again in float32 where half precision overflows: a picture of NaN would be black."""
+    made = call(vae, rows)
+    if made.dtype == torch.float32 or made.isfinite().all() or not rows.isfinite().all():
+        return made
+    log.warning("autoencoder_overflowed", dtype=str(vae.dtype), retried="float32")
+    return call(copy.deepcopy(vae).float(), rows.float())

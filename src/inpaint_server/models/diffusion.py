@@ -15,14 +15,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from inpaint_server.cache import Cache
+from inpaint_server.errors import Internal
 from inpaint_server.models.checkpoint import Checkpoint
 from inpaint_server.models.denoising import Denoising, Origin
 from inpaint_server.models.device import Device, memory_errors_as_ours
 from inpaint_server.models.feature_reuse import evaluate_and_keep, evaluate_outermost
+from inpaint_server.models.judgement import agreement
 from inpaint_server.models.memory import Gauge
 from inpaint_server.models.schedulers import make_scheduler
-from inpaint_server.types import Generate, Inpaint, PaintMask, Pass, Pixels, Size, frozen_array
+from inpaint_server.types import Generate, Inpaint, Judge, PaintMask, Pass, Pixels, Size, frozen_array
 
+_OVERFLOWED = "The models' numbers overflow in {}: set INPAINT_DTYPE to bfloat16 or float32."
 _JOIN = 2
 """Cells over which what is repainted from a canvas joins what is kept of it."""
 
@@ -57,7 +60,8 @@ class Diffusion:
         with memory_errors_as_ours():
             inpaints = [ask for ask in asks if isinstance(ask, Inpaint)]
             contexts = iter(self._contexts(inpaints))
-            origins = iter(self._encoded([_picture(ask) for ask in inpaints if ask.strength < 1]))
+            starts = [_picture(ask.canvas) for ask in inpaints if ask.strength < 1]
+            origins = iter(self._encoded(self._inpainting, starts))
             return [
                 self._begin(
                     ask,
@@ -90,6 +94,7 @@ class Diffusion:
 
         Raises:
             OutOfMemory: the canvases do not fit.
+            Internal: the passes' numbers overflowed: there is no picture in them.
         """
         made: dict[int, Pixels] = {}
         with memory_errors_as_ours():
@@ -97,8 +102,34 @@ class Diffusion:
                 checkpoint = batch[alike[0]].checkpoint
                 latents = torch.cat([batch[index].latents for index in alike])
                 pictures = self._gauge.in_parts(f"decode {id(checkpoint.vae)}", latents, checkpoint.decode)
+                if not pictures.isfinite().all():
+                    raise Internal(_OVERFLOWED.format(self._device.dtype_name))
                 made.update(zip(alike, map(_pixels, pictures), strict=True))
         return [made[index] for index in range(len(batch))]
+
+    @torch.inference_mode()
+    def judge(self, asks: Sequence[Judge]) -> list[float]:
+        """How well each picture shows its words; see `judgement.agreement`.
+
+        Raises:
+            OutOfMemory: the pictures do not fit.
+        """
+        with memory_errors_as_ours():
+            latents = self._encoded(self._text_to_image, [_picture(ask.picture) for ask in asks])
+            return [self._agreement(ask, one) for ask, one in zip(asks, latents, strict=True)]
+
+    def _agreement(self, ask: Judge, latents: Tensor) -> float:
+        checkpoint = self._text_to_image
+
+        def evaluate(rows: Tensor, timesteps: Tensor, words: Tensor) -> Tensor:
+            return self._gauge.measured(
+                _evaluation(checkpoint),
+                rows,
+                lambda seen: checkpoint.unet(seen, timesteps, words, return_dict=False)[0],
+            )
+
+        words = self._embedded(checkpoint, ["", *(region.prompt for region in ask.regions)])
+        return agreement(ask, checkpoint, latents, evaluate, words)
 
     def room(self, one: Denoising) -> int:
         """How many passes like this one the free memory holds in one evaluation, by what was measured; at least 1."""
@@ -149,18 +180,18 @@ class Diffusion:
     def _contexts(self, asks: Sequence[Inpaint]) -> list[Tensor]:
         """For each the five extra channels of the inpainting model: mask at latent size, masked picture's latents."""
         masks = [_cells(ask.mask) for ask in asks]
-        known = [_picture(ask) * (1 - mask) for ask, mask in zip(asks, masks, strict=True)]
+        known = [_picture(ask.canvas) * (1 - mask) for ask, mask in zip(asks, masks, strict=True)]
         return [
             torch.cat([functional.interpolate(mask[None], size=latents.shape[-2:]).to(latents), latents], dim=1)
-            for mask, latents in zip(masks, self._encoded(known), strict=True)
+            for mask, latents in zip(masks, self._encoded(self._inpainting, known), strict=True)
         ]
 
-    def _encoded(self, pictures: Sequence[Tensor]) -> list[Tensor]:
+    def _encoded(self, checkpoint: Checkpoint, pictures: Sequence[Tensor]) -> list[Tensor]:
         """1 x 4 x h x w latents of each 3 x H x W picture in [-1, 1]; those of one size are encoded together."""
         made: dict[int, Tensor] = {}
         for alike in _alike([picture.shape for picture in pictures]):
             some = torch.stack([pictures[index] for index in alike]).to(self._device.torch_device, self._device.dtype)
-            latents = self._gauge.in_parts(f"encode {id(self._inpainting.vae)}", some, self._inpainting.encode)
+            latents = self._gauge.in_parts(f"encode {id(checkpoint.vae)}", some, checkpoint.encode)
             made.update(zip(alike, latents.split(1), strict=True))
         return [made[index] for index in range(len(pictures))]
 
@@ -174,7 +205,10 @@ class Diffusion:
         """Rows x tokens x channels: the prompts, and before them the negative prompt where guidance needs it."""
         regions = () if isinstance(ask, Generate) else ask.regions
         guidance = [ask.negative_prompt] if ask.sampling.guidance_scale > 1 else []
-        texts = [*guidance, ask.prompt, *(region.prompt for region in regions)]
+        return self._embedded(checkpoint, [*guidance, ask.prompt, *(region.prompt for region in regions)])
+
+    def _embedded(self, checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
+        """Texts x tokens x channels."""
         key = id(checkpoint.text_encoder)
         return torch.cat(
             [self.prompts.get_or_make((key, text), lambda text=text: checkpoint.embed(text)) for text in texts]
@@ -195,9 +229,9 @@ class Diffusion:
         return cells.to(self._device.torch_device, self._device.dtype)
 
 
-def _picture(ask: Inpaint) -> Tensor:
-    """The canvas, 3 x H x W in [-1, 1]."""
-    return torch.from_numpy(ask.canvas.astype(np.float32)).permute(2, 0, 1) / 127.5 - 1
+def _picture(pixels: Pixels) -> Tensor:
+    """A picture, 3 x H x W in [-1, 1]."""
+    return torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1) / 127.5 - 1
 
 
 def _cells(mask: PaintMask) -> Tensor:

@@ -16,20 +16,32 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from inpaint_server.cache import CacheStats
 from inpaint_server.errors import BundleError
-from inpaint_server.models.bundle import FEW_STEP_UNET, INPAINTING, SEGMENTER, TEXT_TO_IMAGE, Bundle
+from inpaint_server.models.bundle import (
+    FEW_STEP_UNET,
+    INPAINTING,
+    SAFETY_CHECKER,
+    SEGMENTER,
+    TEXT_TO_IMAGE,
+    UPSCALER,
+    Bundle,
+)
 from inpaint_server.models.checkpoint import Checkpoint
 from inpaint_server.models.denoising import Denoising
 from inpaint_server.models.device import Device, enable_attention
 from inpaint_server.models.diffusion import Diffusion
 from inpaint_server.models.memory import Gauge
+from inpaint_server.models.safety import SafetyChecker
 from inpaint_server.models.segmenter import Segmenter
-from inpaint_server.types import Candidates, ModelCard, Pass, Pixels, Segment
+from inpaint_server.models.upscaler import Upscaler
+from inpaint_server.types import Candidates, Check, Enlarge, Judge, ModelCard, Pass, Pixels, Segment
 
 _CONVOLUTION_DIMENSIONS: Final = 4
 
 
 class Painter:
     """Segment Anything, Stable Diffusion and Stable Diffusion Inpainting, loaded together on one device.
+
+    With them the safety checker and the upscaler, where the bundle carries them.
 
     Not for concurrent calls: one thread owns it.
 
@@ -52,6 +64,8 @@ class Painter:
             self.text_to_image = _load_checkpoint(bundle, TEXT_TO_IMAGE, device)
             self.inpainting = _load_checkpoint(bundle, INPAINTING, device, beside=self.text_to_image)
             self._segmenter = Segmenter(bundle.folder / SEGMENTER, device, gauge, photo_cache_bytes)
+            self._safety = SafetyChecker(bundle.folder / SAFETY_CHECKER, device) if bundle.has(SAFETY_CHECKER) else None
+            self._upscaler = Upscaler(bundle.folder / UPSCALER, device, gauge) if bundle.has(UPSCALER) else None
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise BundleError(f"The bundle in {bundle.folder} does not load: {error}.") from error
         loaded = (self.text_to_image, self.inpainting)
@@ -63,6 +77,20 @@ class Painter:
     def segment(self, asks: Sequence[Segment]) -> list[Candidates]:
         """Three candidate masks for each; see `Segmenter.segment`."""
         return self._segmenter.segment(asks)
+
+    def judge(self, asks: Sequence[Judge]) -> list[float]:
+        """How well pictures show their words; see `Diffusion.judge`."""
+        return self._diffusion.judge(asks)
+
+    def check(self, asks: Sequence[Check]) -> list[bool]:
+        """Which pictures are unsafe; see `SafetyChecker.check`."""
+        assert self._safety is not None, "pictures are only checked where the bundle has a safety checker"
+        return self._safety.check(asks)
+
+    def enlarge(self, asks: Sequence[Enlarge]) -> list[Pixels]:
+        """Larger pictures; see `Upscaler.enlarge`."""
+        assert self._upscaler is not None, "pictures are only enlarged where the bundle has an upscaler"
+        return self._upscaler.enlarge(asks)
 
     def begin(self, asks: Sequence[Pass]) -> list[Denoising]:
         """Prepare passes; see `Diffusion.begin`."""

@@ -20,6 +20,7 @@ from inpaint_server.schema import (
     AnsweredModel,
     AnsweredPlacement,
     AnsweredReceipt,
+    AnsweredSafety,
     AnsweredTimings,
     ErrorAnswer,
     ErrorBody,
@@ -35,6 +36,7 @@ from inpaint_server.types import (
     OutputFormat,
     PlacedProduct,
     Receipt,
+    Safety,
     UInt8Array,
 )
 
@@ -164,6 +166,7 @@ def _describe_image(
         seed=advert.seed,
         placement=None if placed is None else _placement(placed, advert.split),
         receipt=None if advert.receipt is None else _receipt(advert.receipt),
+        safety=None if advert.safety is None else _safety(advert.safety),
         layers=None if placed is None or not layers else _answered_layers(layers, placed),
     )
 
@@ -175,8 +178,15 @@ def _placement(placed: PlacedProduct, split: float | None) -> AnsweredPlacement:
 
 def _receipt(receipt: Receipt) -> AnsweredReceipt:
     return AnsweredReceipt(
-        identity=receipt.identity, expansion=round(receipt.expansion, 3), seam=round(receipt.seam, 2)
+        identity=receipt.identity,
+        expansion=round(receipt.expansion, 3),
+        seam=round(receipt.seam, 2),
+        agreement=None if receipt.agreement is None else round(receipt.agreement, 4),
     )
+
+
+def _safety(safety: Safety) -> AnsweredSafety:
+    return AnsweredSafety(refused_seeds=list(safety.refused_seeds), withheld=safety.withheld)
 
 
 def _answered_layers(layers: Mapping[str, str], placed: PlacedProduct) -> AnsweredLayers:

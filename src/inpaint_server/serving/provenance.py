@@ -21,15 +21,15 @@ def note(request: AdvertRequest, advert: Advert, card: ModelCard) -> str:
         "version": __version__,
         "bundle": card.bundle,
         "dtype": card.dtype,
-        "photo": _fingerprint(request.photo),
-        "mask": _fingerprint(request.mask),
+        "photo": fingerprint(request.photo),
+        "mask": fingerprint(request.mask),
         "request": {**request.asked, "seed": advert.seed},
     }
     return json.dumps(told, separators=(",", ":"))
 
 
-def _fingerprint(picture: UInt8Array | None) -> str | None:
-    """Tells one picture's pixels from another's; None where the caller sent none."""
+def fingerprint(picture: UInt8Array | None) -> str | None:
+    """Tells one picture's pixels from another's, as hexadecimal digits; None where the caller sent none."""
     return None if picture is None else content_key(picture).hex()
 
 

@@ -75,6 +75,8 @@ def resolve(
         joint=joint,
         output_format=wire.output_format,
         return_layers=wire.return_layers,
+        upscale=defaults.upscaler,
+        check_safety=defaults.safety_checker,
         asked=wire.model_dump(mode="json", exclude=_NOT_THE_PICTURE, exclude_unset=True),
     )
 

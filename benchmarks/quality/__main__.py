@@ -1,0 +1,224 @@
+"""Our adverts beside the replaced sample's: same weights, photos, prompts, seeds, solver and steps.
+
+    python -m benchmarks.quality [--bundle demo] [--number 200] [--out out/quality]
+
+Writes `table.md`, `grid.jpg` (one picture of each photo and scene, the replaced way beside ours) and `worst.jpg` (our
+ten with the most faults), and prints the table: three zones, inside the product, its rim, and the scene around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Final
+
+import numpy as np
+import typer
+from PIL import Image
+from tqdm import tqdm
+
+from benchmarks.quality import measures
+from benchmarks.quality.measures import Placed, Result, compared
+from benchmarks.quality.replaced import Found, is_cut, replaced_story
+from benchmarks.quality.telling import tell_together
+from inpaint_server import settings
+from inpaint_server.imaging.codec import decode_photo
+from inpaint_server.imaging.composite import default_feather, lay_product
+from inpaint_server.imaging.layers import mask_on_canvas, paint_mask
+from inpaint_server.imaging.mask import drop_strays, find_product
+from inpaint_server.imaging.matting import refine
+from inpaint_server.imaging.placement import place, place_at
+from inpaint_server.imaging.sheet import contact_sheet
+from inpaint_server.models import bundle as bundles
+from inpaint_server.models.device import choose
+from inpaint_server.models.painter import Painter
+from inpaint_server.pipeline import Telling, compose
+from inpaint_server.schema import validate
+from inpaint_server.serving.resolve import resolve
+from inpaint_server.types import (
+    AdvertRequest,
+    BundleDefaults,
+    Pixels,
+    Placement,
+    Point,
+    Product,
+    Segment,
+    Size,
+    frozen_array,
+)
+from training.dataset import render
+from training.evaluate import centred
+from training.making import Making
+
+PHOTOS: Final = sorted((bundles.DEMO.parent / "photos").glob("*.jpg"))
+SCENES: Final = (
+    ("park with trees", "green grass"),
+    ("brick wall", "wooden table"),
+    ("sunset over the sea", "sand"),
+    ("forest", "stone"),
+)
+SIDE_BY_SIDE: Final = 8
+WORST: Final = 10
+DRAWS: Final = 3_000
+DRAWN: Final = 40
+
+
+def main(
+    *,
+    bundle: Annotated[str, typer.Option(help="`demo` or a folder.")] = "demo",
+    number: Annotated[int, typer.Option(min=1, help="Pictures drawn in each way.")] = 200,
+    out: Annotated[Path, typer.Option(help="Folder for table and sheets.")] = Path("out/quality"),
+) -> None:
+    """Draw every picture in three ways, measure, and write table and sheets."""
+    settings.let_waiting_threads_sleep()
+    opened = bundles.open_bundle(bundles.find(bundle, Path()))
+    painter = Painter(opened, choose("auto", "auto"))
+    found = [_found(painter, path) for path in PHOTOS]
+    results: dict[str, list[Result]] = {"replaced": [], "plain passes": [], "ours": []}
+    with tqdm(total=3 * number, desc="pictures") as bar:
+        for start in range(0, number, SIDE_BY_SIDE):
+            orders = [
+                _order(index, found, opened.defaults) for index in range(start, min(number, start + SIDE_BY_SIDE))
+            ]
+            for way, story in (("replaced", replaced_story), ("plain passes", _plain_story), ("ours", our_story)):
+                results[way] += tell_together(painter, [story(*order) for order in orders])
+                bar.update(len(orders))
+    out.mkdir(parents=True, exist_ok=True)
+    products = [one.product for one in found]
+    table = _table(results, _cut_off(products, opened.defaults.size), _rims(painter))
+    (out / "table.md").write_text(table)
+    _save_sheets(results, out)
+    print(table)
+
+
+def our_story(found: Found, request: AdvertRequest, seed: int) -> Telling[Result]:
+    """The project's own, where the replaced way would have put the product if it could."""
+    advert = yield from compose(request, seed, lambda: found.product)
+    assert advert.placed is not None
+    assert advert.split is not None
+    assert advert.layers is not None
+    masks = tuple(paint_mask(layer.region, advert.placed, advert.split) for layer in request.layers)
+    placed = Placed(product=advert.placed, masks=masks, shown=mask_on_canvas(advert.placed))
+    return (yield from compared(request, seed, advert.picture, advert.layers.passes[-1], placed))
+
+
+def _plain_story(found: Found, request: AdvertRequest, seed: int) -> Telling[Result]:
+    """Ours with nothing against growth and seams: passes that start from noise and keep nothing of the background."""
+    layers = tuple(replace(layer, strength=1.0) for layer in request.layers)
+    return our_story(found, replace(request, layers=layers, fill=False, shadow=0.0), seed)
+
+
+def _order(index: int, found: Sequence[Found], defaults: BundleDefaults) -> tuple[Found, AdvertRequest, int]:
+    """The photo, the request and the seed of one picture; photos and scenes take turns."""
+    one = found[index % len(found)]
+    background, foreground = SCENES[index // len(found) % len(SCENES)]
+    fields = {"image": "given", "background_prompt": background, "foreground_prompt": foreground}
+    return one, resolve(validate(fields), one.product.photo, None, defaults, draw_seed=lambda: 0), index
+
+
+def _found(painter: Painter, path: Path) -> Found:
+    photo, _ = decode_photo(path.read_bytes(), max_pixels=64_000_000)
+    return _segmented(painter, photo)
+
+
+def _segmented(painter: Painter, photo: Pixels) -> Found:
+    height, width = photo.shape[:2]
+    centre = Point(x=(width - 1) / 2, y=(height - 1) / 2, label=1)
+    candidates = painter.segment([Segment(photo=photo, points=(centre,), box=None)])[0]
+    product = find_product(photo, refine(photo, drop_strays(candidates.best)))
+    return Found(product=product, candidates=candidates)
+
+
+def _cut_off(products: Sequence[Product], canvas: Size) -> tuple[float, float]:
+    """Share of draws in which part of the product is lost: the replaced way, and ours."""
+    rng = np.random.default_rng(0)
+    draws = [product for product in products for _ in range(DRAWS // len(products))]
+    replaced = np.mean([is_cut(product, canvas, rng) for product in draws])
+    return float(replaced), float(np.mean([_ours_is_cut(product, canvas, rng) for product in draws]))
+
+
+def _ours_is_cut(product: Product, canvas: Size, rng: np.random.Generator) -> bool:
+    placed = place(product, canvas, "random", rng)
+    box = placed.box
+    inside = box.left >= 0 and box.top >= 0 and box.right <= canvas.width and box.bottom <= canvas.height
+    scale = box.size.pixels / product.box.size.pixels
+    return not inside or (placed.mask >= 128).sum() < 0.9 * scale * (product.mask >= 128).sum()
+
+
+def _rims(painter: Painter) -> tuple[float, float]:
+    """Halo of both ways on drawn photos whose true mask is known, the product laid on plain grey where it stands."""
+    drawn = render(Making.demo().held_out.recipe, DRAWN, Path("out") / "held-out", workers=1)
+    halos: list[tuple[float, float]] = []
+    for picture, mask in zip(drawn.pixels, drawn.mask, strict=True):
+        cut, true = centred(picture, mask)
+        photo = Pixels(frozen_array(cut))
+        grey = Pixels(frozen_array(np.full_like(photo, 128)))
+        ideal = np.where(true[..., None] >= 128, photo, grey)
+        found = _segmented(painter, photo)
+        weight = (found.candidates.masks.max(axis=0)[..., None] / 255.0) ** 2
+        size = found.product.size
+        ours = lay_product(grey, place_at(found.product, size, _as_it_stands(found.product)), default_feather(size))
+        theirs = np.rint(photo * weight + grey * (1 - weight))
+        halos.append((measures.halo(theirs, ideal, true), measures.halo(ours, ideal, true)))
+    replaced, own = np.mean(halos, axis=0)
+    return float(replaced), float(own)
+
+
+def _as_it_stands(product: Product) -> Placement:
+    box, size = product.box, product.size
+    return Placement(
+        scale=max(box.size.height, box.size.width) / size.shorter_side,
+        x=(box.left + box.right) / 2 / size.width,
+        y=box.bottom / size.height,
+    )
+
+
+def _table(results: dict[str, list[Result]], cut: tuple[float, float], rims: tuple[float, float]) -> str:
+    rows = [
+        _row("product cut off, share of draws", cut[0], None, cut[1]),
+        _row("its rim: difference from the ideal cut-out, drawn photos, grey levels", rims[0], None, rims[1]),
+    ]
+    for name, field in {
+        "inside the product: difference from the photo, grey levels": "interior",
+        "scene: colour step where the passes meet, over its surroundings": "seam",
+        "scene: colours beside the product against those beyond, Lab": "colour_distance",
+        "scene: agreement with its words": "agreement",
+        "the product's growth, fraction of its area": "expansion",
+    }.items():
+        rows.append(_row(name, *(measures.mean(results[way], field) for way in ("replaced", "plain passes", "ours"))))
+    head = "| mean | replaced | plain passes | ours | ours / replaced |\n| --- | --- | --- | --- | --- |\n"
+    return f"{len(results['ours'])} pictures each\n\n{head}" + "\n".join(rows) + "\n"
+
+
+def _row(name: str, replaced: float, plain: float | None, ours: float) -> str:
+    ratio = f"{ours / replaced:.2f}" if replaced else ""
+    return f"| {name} | {replaced:.3f} | {'' if plain is None else f'{plain:.3f}'} | {ours:.3f} | {ratio} |"
+
+
+def _save_sheets(results: dict[str, list[Result]], out: Path) -> None:
+    ours = results["ours"]
+    shown = range(min(len(ours), len(PHOTOS) * len(SCENES)))
+    pairs = [
+        (f"{PHOTOS[index % len(PHOTOS)].stem}, {way}", results[way][index].picture)
+        for index in shown
+        for way in ("replaced", "ours")
+    ]
+    _save(contact_sheet(pairs, tile_height=256, columns=2 * len(PHOTOS)), out / "grid.jpg")
+    worst = sorted(ours, key=lambda result: result.faults, reverse=True)[:WORST]
+    labelled = [
+        (
+            f"seed {one.seed}: grown {one.expansion:.2f}, seam {one.seam:.1f}, colours {one.colour_distance:.0f}",
+            one.picture,
+        )
+        for one in worst
+    ]
+    _save(contact_sheet(labelled, tile_height=256, columns=5), out / "worst.jpg")
+
+
+def _save(sheet: Pixels, path: Path) -> None:
+    Image.fromarray(sheet).save(path, quality=88)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,143 @@
+"""What is measured on a finished picture, in three zones: in the product, at its rim, and in the scene around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from inpaint_server.imaging.layers import mask_on_canvas
+from inpaint_server.imaging.mask import THRESHOLD, erode
+from inpaint_server.imaging.neighbourhood import count_around
+from inpaint_server.imaging.receipt import deepest_point, expansion, seam
+from inpaint_server.pipeline import Telling
+from inpaint_server.types import (
+    AdvertRequest,
+    Candidates,
+    Judge,
+    PaintMask,
+    Pixels,
+    PlacedProduct,
+    ProductMask,
+    Segment,
+    WordedRegion,
+)
+
+_NEAR: Final = 12
+"""Pixels around the product whose colours should be those of the scene beyond them."""
+
+_BEYOND: Final = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Placed:
+    """Where a product stands in a picture.
+
+    Attributes:
+        product: What should be seen there.
+        masks: What each pass repainted.
+        shown: H x W, what the way itself took for the product.
+    """
+
+    product: PlacedProduct
+    masks: tuple[PaintMask, ...]
+    shown: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Result:
+    """One picture and its figures.
+
+    Attributes:
+        picture: H x W x 3.
+        seed: What it was drawn from.
+        words: Its background prompt and its foreground prompt.
+        interior: Mean difference from the photo resampled once, inside the mask eroded by 2 pixels, grey levels.
+        seam: Colour step where the passes meet, over that of their surroundings; 1 = none.
+        expansion: The product's growth, fraction of its area.
+        colour_distance: Between the scene right beside the product and the scene beyond, CIE 1976 Lab.
+        agreement: How well the scene shows its words, at most 1.
+    """
+
+    picture: Pixels
+    seed: int
+    words: tuple[str, str]
+    interior: float
+    seam: float
+    expansion: float
+    colour_distance: float
+    agreement: float
+
+    @property
+    def faults(self) -> float:
+        """What pictures are ranked by: growth, seams, colours that do not belong."""
+        return max(0.0, self.expansion) + 0.1 * max(0.0, self.seam - 1) + 0.02 * self.colour_distance
+
+
+def compared(request: AdvertRequest, seed: int, picture: Pixels, scene: Pixels, placed: Placed) -> Telling[Result]:
+    """Measure a picture; the models look at it again for its product and its words."""
+    point = deepest_point(placed.product)
+    found = yield Segment(photo=picture, points=(point,), box=None, remember=False)
+    assert isinstance(found, Candidates), "a mask that was asked for is answered by candidates"
+    regions = zip(placed.masks, request.layers, strict=True)
+    judged = yield Judge(
+        picture=scene, regions=tuple(WordedRegion(mask=mask, prompt=layer.prompt) for mask, layer in regions)
+    )
+    assert isinstance(judged, float), "a judgement that was asked for is answered by a number"
+    return Result(
+        picture=picture,
+        seed=seed,
+        words=(request.layers[-1].prompt, request.layers[0].prompt),
+        interior=interior(picture, placed.product),
+        seam=seam(scene, placed.masks, ProductMask(placed.shown)),
+        expansion=expansion(found, placed.product),
+        colour_distance=colour_distance(picture, placed.product),
+        agreement=judged,
+    )
+
+
+def interior(picture: Pixels, placed: PlacedProduct) -> float:
+    """Mean difference from the placed product inside its mask eroded by 2 pixels, grey levels."""
+    inside = erode(mask_on_canvas(placed), 2)[placed.box.slices] == 255
+    shown = picture[placed.box.slices].astype(int)
+    return float(np.abs(shown - placed.pixels)[inside].mean()) if inside.any() else 0.0
+
+
+def colour_distance(picture: Pixels, placed: PlacedProduct) -> float:
+    """How far the colours right beside the product are from those of the scene beyond, row by row; Lab, median.
+
+    A halo, a patch of the photo's old background or a blob grown around the product raises it; a wall or a table that
+    goes on behind the product does not.
+    """
+    mask = mask_on_canvas(placed) >= THRESHOLD
+    touching, near, beyond = (count_around(mask, radius) > 0 for radius in (2, _NEAR, _BEYOND))
+    lab = _lab(picture)
+    distances = [
+        float(np.linalg.norm(lab[row, close].mean(axis=0) - lab[row, far].mean(axis=0)))
+        for row in range(placed.box.top, placed.box.bottom)
+        if (close := near[row] & ~touching[row]).any() and (far := beyond[row] & ~near[row]).any()
+    ]
+    return float(np.median(distances)) if distances else 0.0
+
+
+def halo(shown: np.ndarray, ideal: np.ndarray, mask: np.ndarray) -> float:
+    """Mean difference from the ideal cut-out within 3 pixels of the product's outline, grey levels."""
+    edge = (count_around(mask >= THRESHOLD, 3) > 0) & (count_around(mask < THRESHOLD, 3) > 0)
+    return float(np.abs(shown.astype(int) - ideal.astype(int))[edge].mean())
+
+
+def mean(results: Sequence[Result], name: str) -> float:
+    """Of one figure over many pictures."""
+    return float(np.mean([getattr(result, name) for result in results]))
+
+
+def _lab(picture: Pixels) -> np.ndarray:
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    converted = ImageCms.profileToProfile(Image.fromarray(picture), srgb, lab, outputMode="LAB")
+    assert converted is not None, "a conversion that is not in place gives a picture"
+    values = np.asarray(converted).astype(np.float32)
+    signed = np.where(values[..., 1:] > 127, values[..., 1:] - 256, values[..., 1:])
+    return np.concatenate([values[..., :1] * (100 / 255), signed], axis=2)

@@ -1,0 +1,52 @@
+"""The bundle's upscaler: Swin2SR (Conde et al., Swin2SR, 2022), for scenes painted smaller than their canvas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import Swin2SRForImageSuperResolution
+
+from inpaint_server.models.device import Device, memory_errors_as_ours
+from inpaint_server.models.memory import Gauge
+from inpaint_server.types import Enlarge, Pixels, frozen_array
+
+
+class Upscaler:
+    """Enlarges by the factor it was trained for.
+
+    Args:
+        folder: As transformers saves it.
+        device: Where it runs.
+        gauge: Measures what its calls take.
+    """
+
+    def __init__(self, folder: Path, device: Device, gauge: Gauge) -> None:
+        self._device = device
+        self._gauge = gauge
+        model = Swin2SRForImageSuperResolution.from_pretrained(
+            folder, dtype=device.dtype, use_safetensors=True, local_files_only=True
+        )
+        self._model = model.to(device.torch_device).requires_grad_(False).eval()
+
+    @torch.inference_mode()
+    def enlarge(self, asks: Sequence[Enlarge]) -> list[Pixels]:
+        """Each picture, both sides times the model's factor.
+
+        Raises:
+            OutOfMemory: a picture does not fit beside the other models.
+        """
+        with memory_errors_as_ours():
+            return [self._enlarged(ask.picture) for ask in asks]
+
+    def _enlarged(self, picture: Pixels) -> Pixels:
+        values = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
+        seen = values.to(self._device.torch_device, self._device.dtype)
+        made: Tensor = self._gauge.measured("enlarge", seen, lambda one: self._model(one).reconstruction)[0]
+        # The model pads to whole windows, and what it made of the padding comes back with the rest.
+        height, width = (side * self._model.config.upscale for side in picture.shape[:2])
+        unit = made[:, :height, :width].float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+        return Pixels(frozen_array(np.rint(unit * 255).astype(np.uint8)))

@@ -1,0 +1,50 @@
+"""Half precision's range is small: what overflows in it is decoded again in float32, and never a black picture."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderTiny
+
+from inpaint_server.errors import Internal
+from inpaint_server.models.checkpoint import Checkpoint
+from inpaint_server.models.painter import Painter
+from inpaint_server.types import Generate, Sampling, Size
+
+TOO_MUCH = 1e5
+
+
+@pytest.fixture
+def overflowing(painter: Painter) -> Checkpoint:
+    """The demo's, in half precision, its decoder's first layer scaled beyond that and its last one back."""
+    vae = copy.deepcopy(painter.text_to_image.vae)
+    assert isinstance(vae, AutoencoderTiny)
+    layers = [layer for layer in vae.decoder.modules() if isinstance(layer, torch.nn.Conv2d)]
+    layers[-2].weight.data *= TOO_MUCH
+    layers[-1].weight.data /= TOO_MUCH
+    return replace(painter.text_to_image, vae=vae.half())
+
+
+def test_what_overflows_in_half_precision_is_decoded_in_float32(overflowing: Checkpoint):
+    latents = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0)).half()
+    with torch.inference_mode():
+        in_half = overflowing.vae.decode(latents).sample
+        decoded = overflowing.decode(latents)
+        wanted = copy.deepcopy(overflowing.vae).float().decode(latents.float()).sample
+    assert not in_half.isfinite().all(), "else this test shows nothing"
+    assert torch.equal(decoded, wanted)
+    assert overflowing.vae.dtype == torch.float16, "the next picture is tried in half precision again"
+
+
+def test_a_pass_whose_numbers_overflowed_is_an_error_and_not_a_black_picture(painter: Painter):
+    how = Sampling(steps=1, guidance_scale=1.0, scheduler="ddim")
+    ask = Generate(prompt="sand", negative_prompt="", size=Size(height=64, width=64), sampling=how, noise_seed=1)
+    good, bad = painter.begin([ask, ask])
+    bad.latents = bad.latents * float("nan")
+    with pytest.raises(Internal, match="INPAINT_DTYPE"):
+        painter.finish([bad])
+    assert np.asarray(painter.finish([good])[0]).std() > 0
