@@ -50,41 +50,53 @@ def _compare(runs: int, folder: Path, our_order: Callable[[], Order], guidance: 
     """Every server is up at the same time and idle while another is asked."""
     remarks: list[str] = []
     with ExitStack() as stack:
-        servers: dict[str, tuple[Server, Callable[[], Order]]] = {
-            "ours": (stack.enter_context(ours(bundle=str(folder))), our_order)
+        servers: dict[str, tuple[Server, Callable[[], Order], int]] = {
+            "ours": (stack.enter_context(ours(bundle=str(folder))), our_order, _CLIENTS)
         }
         for peer in peers:
             try:
                 server = stack.enter_context(peer.running(folder))
-                side_by_side(server.url, [[peer.order(guidance)]] * 2)
+                side_by_side(server.url, [[peer.order(guidance)] * 2])
             except (SystemExit, subprocess.CalledProcessError) as error:
                 remarks.append(f"{peer.name} could not be compared: {error}")
                 continue
-            servers[peer.name] = (server, lambda peer=peer: peer.order(guidance))
-        side_by_side(servers["ours"][0].url, [[our_order()]] * 2)
+            servers[peer.name] = (server, lambda peer=peer: peer.order(guidance), min(peer.at_a_time, _CLIENTS))
+        side_by_side(servers["ours"][0].url, [[our_order()] * 2])
         turns = [
-            {name: (_load(*asked, clients=1), _load(*asked, clients=_CLIENTS)) for name, asked in servers.items()}
+            {
+                name: (_alone(server, order), _together(server, order, most))
+                for name, (server, order, most) in servers.items()
+            }
             for _ in range(runs)
         ]
-    names = [name for name in servers if name != "ours"]
+    figures = [
+        figure for name, (_, _, most) in servers.items() if name != "ours" for figure in _figures(name, turns, most)
+    ]
     return Part(
-        figures=[figure for name in names for figure in _figures(name, turns)],
+        figures=figures,
         series={
             "per minute": {
-                f"{name}, {clients}": 60 * statistics.median(turn[name][column].per_second for turn in turns)
-                for name in servers
-                for column, clients in enumerate(("1 client", f"{_CLIENTS} clients"))
+                f"{name}, {clients} client{'s' * (clients > 1)}": 60
+                * statistics.median(turn[name][column].per_second for turn in turns)
+                for name, (_, _, most) in servers.items()
+                for column, clients in enumerate((1, most))
             }
         },
         remarks=remarks,
     )
 
 
-def _load(server: Server, order: Callable[[], Order], *, clients: int) -> Load:
-    return side_by_side(server.url, [[order() for _ in range(_ALONE if clients == 1 else 1)] for _ in range(clients)])
+def _alone(server: Server, order: Callable[[], Order]) -> Load:
+    return side_by_side(server.url, [[order() for _ in range(_ALONE)]])
 
 
-def _figures(name: str, turns: list[Mapping[str, tuple[Load, Load]]]) -> list[Figure]:
+def _together(server: Server, order: Callable[[], Order], most: int) -> Load:
+    """As many requests in all, from as many clients as the server can serve."""
+    orders = [order() for _ in range(_CLIENTS)]
+    return side_by_side(server.url, [orders[client::most] for client in range(most)])
+
+
+def _figures(name: str, turns: list[Mapping[str, tuple[Load, Load]]], most: int) -> list[Figure]:
     alone = [(turn["ours"][0].mean, turn[name][0].mean) for turn in turns]
     together = [(turn["ours"][1].per_second, turn[name][1].per_second) for turn in turns]
     seconds, rates = ([statistics.median(column) for column in zip(*pairs, strict=True)] for pairs in (alone, together))
@@ -96,7 +108,8 @@ def _figures(name: str, turns: list[Mapping[str, tuple[Load, Load]]]) -> list[Fi
             detail=f"{seconds[0]:.2f} s / {seconds[1]:.2f} s",
         ),
         Figure(
-            name=f"requests per second with {_CLIENTS} clients, ours over {name}",
+            name=f"requests per second with {_CLIENTS} clients, ours over {name}"
+            + ("" if most == _CLIENTS else f" with {most}, more than which it fails to serve"),
             value=statistics.median(mine / theirs for mine, theirs in together),
             at_least=1.0,
             detail=f"{rates[0]:.3f} / {rates[1]:.3f} per second",

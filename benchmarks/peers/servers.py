@@ -35,6 +35,7 @@ class Peer:
         ready: Path that is 200 when it serves.
         path: Where requests go.
         fields: A request's fields from ours.
+        at_a_time: Requests it can be asked at a time without failing, as far as that is tried here.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Peer:
     ready: str
     path: str
     fields: Callable[[Mapping[str, object]], dict[str, object]]
+    at_a_time: int = 8
 
     @contextmanager
     def running(self, bundle: Path) -> Generator[Server]:
@@ -159,4 +161,5 @@ IOPAINT = Peer(
     ready="/api/v1/server-config",
     path="/api/v1/inpaint",
     fields=_one_inpainting,
+    at_a_time=1,  # requests side by side share one solver and its step count: all but the first fail
 )

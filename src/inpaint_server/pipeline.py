@@ -16,7 +16,7 @@ from inpaint_server.imaging.composite import bare_scene, beyond_recognition, enl
 from inpaint_server.imaging.fill import filled_from_around
 from inpaint_server.imaging.layers import mask_on_canvas, paint_mask, split_line
 from inpaint_server.imaging.light import lit_by
-from inpaint_server.imaging.placement import canvas_from_photo, moved_warning, place, place_at
+from inpaint_server.imaging.placement import canvas_from_photo, cut_off_warning, moved_warning, place, place_at
 from inpaint_server.imaging.receipt import complaints, deepest_point, expansion, identity, seam
 from inpaint_server.imaging.reflection import cast_reflection
 from inpaint_server.imaging.shadow import cast_contact_shadow
@@ -111,7 +111,8 @@ def _attempt(request: AdvertRequest, seed: int, product: Callable[[], Product]) 
     lit = lit_by(ground, placed, product().photo, request.light_match)
     picture = lay_product(ground, lit, request.feather)
     receipt = yield from _receipt(request, picture, placed, scene)
-    warning = moved_warning(request.placement, placed)
+    moved = moved_warning(request.placement, placed)
+    cut_off = cut_off_warning(product()) if request.mask is None else None
     return Advert(
         picture=picture,
         seed=seed,
@@ -123,7 +124,7 @@ def _attempt(request: AdvertRequest, seed: int, product: Callable[[], Product]) 
             passes=tuple(enlarged(canvas, request.canvas) for canvas in scene.passes),
         ),
         receipt=receipt,
-        warnings=(*([warning] if warning else []), *complaints(receipt)),
+        warnings=(*(said for said in (moved, cut_off) if said), *complaints(receipt)),
     )
 
 

@@ -88,6 +88,18 @@ def test_an_advert_has_its_background_then_its_layers_in_order(engine: Engine[Pl
     assert len(answer.timings.passes) == 2
 
 
+def test_only_when_nothing_is_under_way_any_more_the_engine_says_so(painter: PlainPainter):
+    idle: list[int] = []
+    painter.gate.clear()
+    engine = Engine(painter, queue=8, max_batch=4, when_idle=lambda: idle.append(len(painter.batches)))
+    jobs = [engine.submit(request(seeds=(seed, seed + 1)), deadline_s=WAIT_S) for seed in (1, 5)]
+    painter.gate.set()
+    for job in jobs:
+        job.answer.result(WAIT_S)
+    engine.drain()
+    assert idle == [len(painter.batches)], "once, and after the last step"
+
+
 def background(seed: int, steps: int, side: int = 64) -> PassWork[PlainPass]:
     """A pass as the device loop gets it."""
     ask = Generate(

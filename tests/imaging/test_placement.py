@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inpaint_server.imaging.placement import canvas_from_photo, moved_warning, place
-from inpaint_server.types import Box, PlacedProduct, Placement, PlacementRule, Product, Size
+from inpaint_server.imaging.mask import find_product
+from inpaint_server.imaging.placement import canvas_from_photo, cut_off_warning, moved_warning, place
+from inpaint_server.types import Box, Pixels, PlacedProduct, Placement, PlacementRule, Product, ProductMask, Size
 from tests.imaging.pictures import disc, noise, rectangle
 
 SHAPES = [(1, 1), (1, 10), (10, 1), (3, 2), (16, 9)]
@@ -196,3 +197,25 @@ def test_the_photo_as_canvas_is_as_large_as_the_canvas_however_small_the_product
     canvas = Size(height=512, width=512)
     scene = canvas_from_photo(product, _place(product, canvas, Placement(scale=1, x=0.5, y=1)))
     assert scene.shape == (512, 512, 3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "words"),
+    [
+        ((20, 100), (20, 60), "the bottom"),
+        ((20, 80), (0, 60), "the left"),
+        ((0, 100), (20, 60), "the top and the bottom"),
+        ((20, 80), (20, 60), None),
+    ],
+)
+def test_a_photo_that_does_not_show_the_whole_product_is_told(
+    rows: tuple[int, int], columns: tuple[int, int], words: str | None
+):
+    mask = np.zeros((100, 80), np.uint8)
+    mask[slice(*rows), slice(*columns)] = 255
+    if words == "the top and the bottom":
+        mask[45:60, 60:] = 255  # touches the right border, too little to be cut there
+    found = find_product(Pixels(np.zeros((100, 80, 3), np.uint8)), ProductMask(mask))
+    said = cut_off_warning(found)
+    assert (said is None) == (words is None)
+    assert said is None or f"cuts the product off at {words}," in said

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.mask import erode, find_product
@@ -76,9 +78,9 @@ def request(**changes: object) -> AdvertRequest:
     return replace(usual, **changes)  # pyright: ignore[reportArgumentType]
 
 
-def tell(asked: AdvertRequest, seed: int = 7) -> tuple[list[Pass], Advert]:
+def tell(asked: AdvertRequest, seed: int = 7, of: Callable[[], Product] = product) -> tuple[list[Pass], Advert]:
     """Drive a story with noise for paint; what it asked for, and its advert."""
-    story = compose(asked, seed, product)
+    story = compose(asked, seed, of)
     passes: list[Pass] = []
     rng = np.random.default_rng(1)
     try:
@@ -254,7 +256,7 @@ def test_the_scene_is_painted_small_and_the_product_laid_on_it_in_its_own_pixels
 def test_a_bundles_upscaler_enlarges_the_scene_and_never_the_product():
     canvas, scene = Size(height=270, width=480), Size(height=72, width=128)
     story = compose(request(canvas=canvas, scene=scene, upscale=True), 7, product)
-    striped = Pixels(frozen_array(np.tile(np.uint8([[[0]], [[255]]]), (135, 480, 3))))
+    striped = Pixels(frozen_array(np.tile(np.array([[[0]], [[255]]], np.uint8), (135, 480, 3))))
     enlarged: list[Pixels] = []
     try:
         ask = next(story)
@@ -274,6 +276,35 @@ def test_a_bundles_upscaler_enlarges_the_scene_and_never_the_product():
     assert advert.layers is not None
     outside = erode(ProductMask(np.where(advert.layers.mask < 128, 255, 0).astype(np.uint8)), 8) == 255
     assert np.array_equal(advert.picture[outside], striped[outside]), "of the canvas's size already, it stays as it is"
+
+
+def edge_response(picture: np.ndarray) -> float:
+    """Steepest rise of a light-dark edge, median over its rows, grey levels a pixel."""
+    rises = np.abs(np.diff(picture.astype(float).mean(axis=2), axis=1))
+    return float(np.median(rises.max(axis=1)))
+
+
+@pytest.mark.parametrize("canvas", [Size(height=1080, width=1920), Size(height=1920, width=1080)], ids=["16:9", "9:16"])
+def test_at_1920_pixels_the_product_is_as_sharp_as_its_photo_at_that_scale(canvas: Size):
+    y, x = np.mgrid[:1500, :1200]
+    slanted = np.where(x > 600 + 0.1 * (y - 750), 230, 40).astype(np.uint8)
+    mask = np.where(np.hypot((y - 750) / 600, (x - 600) / 450) < 1, 255, 0).astype(np.uint8)
+    sharp = find_product(
+        Pixels(frozen_array(np.repeat(slanted[..., None], 3, axis=2))), ProductMask(frozen_array(mask))
+    )
+    small = Size(height=144, width=256) if canvas.width > canvas.height else Size(height=256, width=144)
+    _, advert = tell(request(canvas=canvas, scene=small, placement="centre", feather=2), of=lambda: sharp)
+    assert advert.placed is not None
+    box = advert.placed.box
+    photo = Image.fromarray(sharp.photo)
+    scale = box.size.height / sharp.box.size.height
+    reduced = photo.resize((round(1200 * scale), round(1500 * scale)), Image.Resampling.LANCZOS)
+    middle = box.size.height // 4
+    top, left = round(sharp.box.top * scale) + middle, round(sharp.box.left * scale) + box.size.width // 4
+    own = np.asarray(reduced)[top : top + 2 * middle, left : left + box.size.width // 2]
+    shown = advert.picture[box.top + middle : box.top + 3 * middle, box.left + box.size.width // 4 :]
+    assert edge_response(shown[:, : box.size.width // 2]) == pytest.approx(edge_response(own), rel=0.05)
+    assert edge_response(own) > 60, "else there is no edge to be blurred"
 
 
 def test_nothing_of_the_small_product_shows_beside_the_large_one():

@@ -66,6 +66,7 @@ class Engine(Generic[D]):
         max_batch: Pictures that share one model evaluation, and that are under way at a time.
         background_cache_bytes: Bytes of generated backgrounds kept.
         mask_cache_bytes: Bytes of found masks kept.
+        when_idle: Called whenever the last request under way has ended, on one of the engine's threads.
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class Engine(Generic[D]):
         max_batch: int,
         background_cache_bytes: int = 0,
         mask_cache_bytes: int = 0,
+        when_idle: Callable[[], object] = lambda: None,
     ) -> None:
         self._painter = painter
+        self._when_idle = when_idle
         self._device = DeviceLoop(painter, max_batch=max_batch, cache_bytes=background_cache_bytes)
         self._masks: Cache[tuple[bytes, tuple[Point, ...], Box | None], _Mask] = Cache(
             mask_cache_bytes, lambda kept: kept.nbytes
@@ -86,6 +89,7 @@ class Engine(Generic[D]):
         self._queue = queue
         self._lock = threading.Lock()
         self._waiting = 0
+        self._under_way = 0
         self._draining = False
         self._device.start()
 
@@ -106,6 +110,7 @@ class Engine(Generic[D]):
         with self._lock:
             self._refuse_beyond_the_line()
             self._waiting += 1
+            self._under_way += 1
             # The product goes into the pool before the stories that wait for it, so the pool cannot lock itself up.
             if request.photo is not None:
                 self._start(job, self._find_product)
@@ -161,7 +166,15 @@ class Engine(Generic[D]):
             log.exception("part_failed")
             job.end(Internal("The server failed; look for the request id in its log."))
         finally:
-            job.part_ended()
+            if job.part_ended():
+                self._job_ended()
+
+    def _job_ended(self) -> None:
+        with self._lock:
+            self._under_way -= 1
+            idle = self._under_way == 0
+        if idle:
+            self._when_idle()
 
     def _leave_the_line(self, job: Job) -> None:
         with self._lock:

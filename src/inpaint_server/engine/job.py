@@ -64,12 +64,12 @@ class Job:
         with self._lock:
             self._milliseconds[stage] = self._milliseconds.get(stage, 0.0) + milliseconds
 
-    def part_ended(self) -> None:
-        """Count one part as ended; the last one gives the answer."""
+    def part_ended(self) -> bool:
+        """Count one part as ended; the last one gives the answer, and True is returned for it."""
         with self._lock:
             self.parts -= 1
             if self.parts:
-                return
+                return False
         if self.ended_by is not None:
             self.answer.set_exception(self.ended_by)
         else:
@@ -77,6 +77,7 @@ class Job:
             product = self.product.result() if self.product.done() else None
             answer = Answer(adverts=adverts, product=product, candidates=self.candidates, timings=self._timings())
             self.answer.set_result(answer)
+        return True
 
     def _timings(self) -> Timings:
         spent = self._milliseconds

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from inpaint_server.imaging.mask import THRESHOLD
 from inpaint_server.types import (
     Box,
     Pixels,
@@ -26,6 +27,9 @@ _SCALES: Final = (0.5, 0.68)
 _FLOORS: Final = (0.80, 0.94)
 _CENTRE_SCALE: Final = 0.6
 _TOLERANCE: Final = 0.01
+_CUT: Final = 0.2
+"""From this fraction of its side on, a product at the photo's border is cut by it and does not just touch it."""
+
 _LANCZOS_REACH: Final = 3
 
 
@@ -62,6 +66,24 @@ def moved_warning(rule: PlacementRule, placed: PlacedProduct) -> str | None:
     return (
         f"The placement was changed to scale {got.scale:.3f}, x {got.x:.3f}, y {got.y:.3f}, so that the whole product "
         "lies inside the canvas."
+    )
+
+
+def cut_off_warning(product: Product) -> str | None:
+    """A sentence for the caller whose photo does not show the whole product; None where it seems to.
+
+    For found masks only: a cut-out that was trimmed to its product touches the border on every side.
+    """
+    whole = product.mask >= THRESHOLD
+    borders = {"top": whole[0], "bottom": whole[-1], "left": whole[:, 0], "right": whole[:, -1]}
+    lengths = {"top": product.box.size.width, "left": product.box.size.height}
+    lengths |= {"bottom": lengths["top"], "right": lengths["left"]}
+    cut = [side for side, border in borders.items() if border.sum() > _CUT * lengths[side]]
+    if not cut:
+        return None
+    return (
+        f"The photo cuts the product off at the {' and the '.join(cut)}, and an advert cannot show what it does not: "
+        "use a photo with some room around the product, or send its `mask`."
     )
 
 

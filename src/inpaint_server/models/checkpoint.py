@@ -75,16 +75,16 @@ class Checkpoint:
         return self.text_encoder(tokens.input_ids.to(self.text_encoder.device))[0]
 
 
-def _encoded(vae: Autoencoder, pictures: Tensor) -> Tensor:
+def _encoded(vae: Any, pictures: Tensor) -> Tensor:
     encoded = vae.encode(pictures, return_dict=False)[0]
     return encoded if isinstance(vae, AutoencoderTiny) else encoded.mode()
 
 
-def _decoded(vae: Autoencoder, latents: Tensor) -> Tensor:
+def _decoded(vae: Any, latents: Tensor) -> Tensor:
     return vae.decode(latents, return_dict=False)[0]
 
 
-def _in_range(vae: Autoencoder, call: Callable[[Autoencoder, Tensor], Tensor], rows: Tensor) -> Tensor:
+def _in_range(vae: Autoencoder, call: Callable[[Any, Tensor], Tensor], rows: Tensor) -> Tensor:
     """Call the autoencoder, and again in float32 where half precision overflows: a picture of NaN would be black."""
     made = call(vae, rows)
     if made.dtype == torch.float32 or made.isfinite().all() or not rows.isfinite().all():

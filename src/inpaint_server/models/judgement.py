@@ -68,4 +68,5 @@ def _target(scheduler: Any, latents: Tensor, noise: Tensor, timestep: Tensor) ->
 def _cells(ask: Judge, latents: Tensor) -> Tensor:
     """R x h x w: the share of each region in each cell of the latents."""
     masks = np.stack([region.mask >= 128 for region in ask.regions]).astype(np.float32)
-    return functional.adaptive_avg_pool2d(torch.from_numpy(masks), latents.shape[-2:]).to(latents.device)
+    height, width = latents.shape[-2:]
+    return functional.adaptive_avg_pool2d(torch.from_numpy(masks), (height, width)).to(latents.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
@@ -82,3 +83,14 @@ def _free_on_host() -> int:
     machine = psutil.virtual_memory().available
     limit = _CONTAINER_LIMIT.read_text().strip() if _CONTAINER_LIMIT.is_file() else "max"
     return machine if limit == "max" else max(0, min(machine, int(limit) - psutil.Process().memory_info().rss))
+
+
+def give_back() -> None:
+    """Give freed memory back to the system.
+
+    glibc keeps what was freed, in each of its threads' arenas, for whoever asks next; tensors of many sizes on many
+    threads leave holes there, and a server seems to grow. Elsewhere (musl, macOS) this does nothing.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

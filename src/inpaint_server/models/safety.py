@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from PIL import Image
 from transformers import CLIPImageProcessor
 
 from inpaint_server.models.device import Device, memory_errors_as_ours
@@ -25,7 +27,7 @@ class SafetyChecker:
     def __init__(self, folder: Path, device: Device) -> None:
         self._device = device
         self._processor = CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
-        checker = StableDiffusionSafetyChecker.from_pretrained(
+        checker: Any = StableDiffusionSafetyChecker.from_pretrained(
             folder, dtype=device.dtype, use_safetensors=True, local_files_only=True
         )
         self._checker = checker.to(device.torch_device).requires_grad_(False).eval()
@@ -37,7 +39,7 @@ class SafetyChecker:
         Raises:
             OutOfMemory: the pictures do not fit beside the other models.
         """
-        pictures = [ask.picture for ask in asks]
+        pictures = [Image.fromarray(ask.picture) for ask in asks]
         with memory_errors_as_ours():
             seen = self._processor(pictures, return_tensors="pt").pixel_values
             # The checker blackens what it finds: it gets something else to blacken.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import Swin2SRForImageSuperResolution
 
 from inpaint_server.models.device import Device, memory_errors_as_ours
@@ -27,7 +29,7 @@ class Upscaler:
     def __init__(self, folder: Path, device: Device, gauge: Gauge) -> None:
         self._device = device
         self._gauge = gauge
-        model = Swin2SRForImageSuperResolution.from_pretrained(
+        model: Any = Swin2SRForImageSuperResolution.from_pretrained(
             folder, dtype=device.dtype, use_safetensors=True, local_files_only=True
         )
         self._model = model.to(device.torch_device).requires_grad_(False).eval()
@@ -43,10 +45,12 @@ class Upscaler:
             return [self._enlarged(ask.picture) for ask in asks]
 
     def _enlarged(self, picture: Pixels) -> Pixels:
+        height, width = picture.shape[:2]
+        window = self._model.config.window_size
         values = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
-        seen = values.to(self._device.torch_device, self._device.dtype)
+        whole_windows = functional.pad(values, (0, -width % window, 0, -height % window), mode="replicate")
+        seen = whole_windows.to(self._device.torch_device, self._device.dtype)
         made: Tensor = self._gauge.measured("enlarge", seen, lambda one: self._model(one).reconstruction)[0]
-        # The model pads to whole windows, and what it made of the padding comes back with the rest.
-        height, width = (side * self._model.config.upscale for side in picture.shape[:2])
-        unit = made[:, :height, :width].float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+        factor = self._model.config.upscale
+        unit = made[:, : factor * height, : factor * width].float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
         return Pixels(frozen_array(np.rint(unit * 255).astype(np.uint8)))

@@ -50,7 +50,7 @@ def load(settings: Settings) -> Loaded:
 
     opened = bundle.open_bundle(bundle.find(settings.bundle, settings.model_dir))
     bundle.read_ahead(opened)
-    from inpaint_server.models import device, painter  # torch takes seconds to import
+    from inpaint_server.models import device, memory, painter  # torch takes seconds to import
 
     models = painter.Painter(
         opened,
@@ -58,6 +58,7 @@ def load(settings: Settings) -> Loaded:
         photo_cache_bytes=int(settings.photo_cache_mb * 1e6),
         prompt_cache_bytes=int(settings.prompt_cache_mb * 1e6),
     )
+    memory.give_back()
     log.info("weights_loaded", bundle=models.card.bundle)
     engine = Engine(
         models,
@@ -65,6 +66,7 @@ def load(settings: Settings) -> Loaded:
         max_batch=settings.max_batch,
         background_cache_bytes=int(settings.background_cache_mb * 1e6),
         mask_cache_bytes=int(settings.mask_cache_mb * 1e6),
+        when_idle=memory.give_back,
     )
     limits = Limits(
         max_body_bytes=settings.max_body_bytes,

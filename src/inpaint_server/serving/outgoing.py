@@ -145,7 +145,7 @@ def _describe(finished: Finished, encoded: tuple[list[_Encoded], float], tell: C
             dtype=finished.card.dtype,
             attention=finished.card.attention,
         ),
-        warnings=[*request.warnings, *(warning for advert in answer.adverts for warning in advert.warnings)],
+        warnings=list(dict.fromkeys([*request.warnings, *(said for one in answer.adverts for said in one.warnings)])),
         request_id=finished.request_id,
     )
     return told.model_dump_json(exclude_none=True).encode()

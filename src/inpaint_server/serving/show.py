@@ -12,7 +12,7 @@ from inpaint_server.errors import InvalidRequest
 from inpaint_server.imaging.codec import decode_mask, decode_photo
 from inpaint_server.serving import generate, provenance
 from inpaint_server.settings import read
-from inpaint_server.types import OutputFormat, Size
+from inpaint_server.types import OutputFormat, Size, Task
 
 FORMATS: Final[dict[str, OutputFormat]] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
@@ -64,12 +64,11 @@ def repeat(
     _require_the_same(told, photo, mask)
     if out.suffix.lower() not in FORMATS:
         raise InvalidRequest(f"Name {out.name} with one of {', '.join(FORMATS)}.", field="out")
-    fields = {**told["request"], "output_format": FORMATS[out.suffix.lower()]}
+    fields: dict[str, Any] = {**told["request"], "output_format": FORMATS[out.suffix.lower()]}
     if mask is not None:
         fields["mask"] = mask
-    result = generate.ask(
-        request_object(fields.pop("task", "advert"), photo, cast("Fields", fields)), endpoint=endpoint, bundle=bundle
-    )
+    task: Task = fields.pop("task", "advert")
+    result = generate.ask(request_object(task, photo, cast("Fields", fields)), endpoint=endpoint, bundle=bundle)
     out.parent.mkdir(parents=True, exist_ok=True)
     result.pictures[0].save(out)
     now = {"bundle": result.model.bundle, "dtype": result.model.dtype}
