@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import numpy as np
@@ -72,6 +72,11 @@ class Result:
     agreement: float
 
     @property
+    def figures(self) -> dict[str, object]:
+        """All but the picture."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "picture"}
+
+    @property
     def faults(self) -> float:
         """What pictures are ranked by: growth, seams, colours that do not belong."""
         return max(0.0, self.expansion) + 0.1 * max(0.0, self.seam - 1) + 0.02 * self.colour_distance
@@ -123,10 +128,16 @@ def colour_distance(picture: Pixels, placed: PlacedProduct) -> float:
     return float(np.median(distances)) if distances else 0.0
 
 
-def halo(shown: np.ndarray, ideal: np.ndarray, mask: np.ndarray) -> float:
-    """Mean difference from the ideal cut-out within 3 pixels of the product's outline, grey levels."""
-    edge = (count_around(mask >= THRESHOLD, 3) > 0) & (count_around(mask < THRESHOLD, 3) > 0)
-    return float(np.abs(shown.astype(int) - ideal.astype(int))[edge].mean())
+def rim(shown: np.ndarray, ideal: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
+    """Mean difference from the ideal cut-out within 3 pixels of the product's outline, grey levels.
+
+    Returns:
+        Outside it, where what is seen of the photo is a halo, and inside it, where what is not seen is lost.
+    """
+    inside = mask >= THRESHOLD
+    edge = (count_around(inside, 3) > 0) & (count_around(~inside, 3) > 0)
+    difference = np.abs(shown.astype(int) - ideal.astype(int))
+    return float(difference[edge & ~inside].mean()), float(difference[edge & inside].mean())
 
 
 def mean(results: Sequence[Result], name: str) -> float:

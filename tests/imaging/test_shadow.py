@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from inpaint_server.imaging.mask import find_product
 from inpaint_server.imaging.placement import place_at
 from inpaint_server.imaging.shadow import cast_contact_shadow
-from inpaint_server.types import Pixels, Placement, Size
+from inpaint_server.types import Pixels, Placement, Product, ProductMask, Size
 from tests.imaging.pictures import rectangle
 
 PLACED = place_at(rectangle(80, 40), Size(height=160, width=200), Placement(scale=0.5, x=0.5, y=0.8))
@@ -37,3 +38,25 @@ def test_it_is_wider_than_high():
     beside = PLACED.box.left - columns[0]
     beneath = rows[-1] - (PLACED.box.bottom - 1)
     assert beside > beneath > 0
+
+
+def speaker(base: slice, *, low: int) -> Product:
+    """A body with a flat base at row `low`, and a strap beside it that hangs down to the last row."""
+    mask = np.zeros((100, 100), np.uint8)
+    mask[10:low, base] = 255
+    mask[20:100, 5:15] = 255
+    return find_product(Pixels(np.full((100, 100, 3), 20, np.uint8)), ProductMask(mask))
+
+
+@pytest.mark.parametrize(
+    ("base", "low", "stands"),
+    [(slice(30, 95), 80, True), (slice(30, 45), 80, False), (slice(30, 95), 40, False)],
+    ids=["a base", "too narrow, as a handle's", "too high, as a brim"],
+)
+def test_a_base_beside_something_that_hangs_lower_has_a_shadow_of_its_own(base: slice, low: int, *, stands: bool):
+    placed = place_at(speaker(base, low=low), Size(height=200, width=200), Placement(scale=0.5, x=0.5, y=0.9))
+    shaded = cast_contact_shadow(Pixels(np.full((200, 200, 3), 180, np.uint8)), placed, 1.0)[..., 0]
+    factor = placed.box.size.width / 90
+    under = placed.box.top + round((low - 10) * factor), placed.box.left + round((base.start + 8 - 5) * factor)
+    assert (shaded[under] < 120) == stands
+    assert shaded[placed.box.bottom - 1, placed.box.left + round(5 * factor)] < 120, "the strap's end touches, too"

@@ -5,12 +5,24 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from inpaint_server.imaging.mask import THRESHOLD
 from inpaint_server.types import Pixels, PlacedProduct, UInt8Array, frozen_array
 
 _FOOT: Final = 0.06
 """The lowest part of the product that counts as touching the ground, fraction of its height."""
+
+_BASE: Final = 0.3
+"""A flat stretch of the product's lower outline at least this long, fraction of its width, is a base it stands on."""
+
+_FLAT: Final = 0.03
+"""How much such a stretch may rise or fall, fraction of the product's height."""
+
+_LOWEST_BASE: Final = 0.5
+"""It lies in the lower part of the product: what hangs down beside a base (a strap) lies before it on the ground, what
+is flat further up (a handle, a brim) touches nothing."""
 
 _FLATTENED: Final = 0.35
 """Height over width of the shadow's blur: ground is seen at a slant."""
@@ -38,12 +50,25 @@ def cast_contact_shadow(canvas: Pixels, placed: PlacedProduct, strength: float) 
 
 
 def _foot(placed: PlacedProduct) -> UInt8Array:
-    """The product's lowest pixels column by column, as far as they lie near its base; canvas-sized."""
-    depth = max(2, round(_FOOT * placed.box.size.height))
+    """The product's lowest pixels column by column, where they lie at its lowest edge or on a base; canvas-sized."""
+    height, width = placed.mask.shape
+    depth = max(2, round(_FOOT * height))
+    lowest = height - 1 - np.argmax(placed.mask[::-1] >= THRESHOLD, axis=0)  # one row for each column of the box
+    touching = (lowest >= height - depth) | _bases(lowest, height, max(2, round(_BASE * width)))
+    rows = np.arange(height)[:, None]
+    near = touching & (rows > lowest - depth)
     foot = np.zeros((placed.canvas.height, placed.canvas.width), np.uint8)
-    rows, columns = placed.box.slices
-    foot[rows.stop - depth : rows.stop, columns] = placed.mask[-depth:]
+    foot[placed.box.slices] = np.where(near, placed.mask, 0)
     return foot
+
+
+def _bases(lowest: NDArray[np.int64], height: int, length: int) -> NDArray[np.bool_]:
+    """The columns that are part of a flat stretch of so many."""
+    if length > len(lowest):
+        return np.zeros(len(lowest), np.bool_)
+    stretches = np.lib.stride_tricks.sliding_window_view(lowest, length)
+    flat = (np.ptp(stretches, axis=1) <= _FLAT * height) & (stretches.min(axis=1) >= _LOWEST_BASE * height)
+    return np.convolve(flat, np.ones(length)) > 0
 
 
 def _blurred(foot: UInt8Array, radius: float) -> np.ndarray:
