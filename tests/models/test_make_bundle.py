@@ -19,7 +19,8 @@ from inpaint_server.errors import BundleError
 from inpaint_server.models import bundle as bundles
 from inpaint_server.models.device import choose
 from inpaint_server.models.painter import Painter
-from inpaint_server.types import Generate, Pixels, Sampling, Size
+from inpaint_server.types import Check, Enlarge, Generate, Pixels, Sampling, Size
+from tests.models.optional_models import save_safety_checker, save_upscaler
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_bundle.py"
 
@@ -95,6 +96,20 @@ def test_a_lora_is_fused_into_unets_for_few_steps_that_the_server_paints_with(sc
             painter.advance([denoising])
         pictures += painter.finish([denoising])
     assert not np.array_equal(pictures[0], pictures[1])
+
+
+def test_a_safety_checker_and_an_upscaler_are_kept_where_they_are_asked_for(script: ModuleType, tmp_path: Path):
+    published, sizes = tmp_path / "published", str(bundles.DEMO / "sam" / "config.json")
+    save_safety_checker(published / "safety_checker", published / "feature_extractor", threshold=-1.0)
+    save_upscaler(tmp_path / "swin2sr")
+    more = ["--safety-checker", str(published), "--upscaler", str(tmp_path / "swin2sr")]
+    asked = [*arguments(tmp_path / "bundle", checkpoint(tmp_path), sizes), *more]
+    assert CliRunner().invoke(script.app, asked, catch_exceptions=False).exit_code == 0
+    assert bundles.verify(tmp_path / "bundle") == []
+    painter = Painter(bundles.open_bundle(tmp_path / "bundle"), choose("cpu", "float32"))
+    grey = Pixels(np.full((64, 64, 3), 128, np.uint8))
+    assert painter.check([Check(picture=grey)]) == [True]
+    assert painter.enlarge([Enlarge(picture=grey)])[0].shape == (128, 128, 3)
 
 
 def test_a_lora_of_another_model_is_refused(script: ModuleType):

@@ -53,10 +53,11 @@ def _foot(placed: PlacedProduct) -> UInt8Array:
     """The product's lowest pixels column by column, where they lie at its lowest edge or on a base; canvas-sized."""
     height, width = placed.mask.shape
     depth = max(2, round(_FOOT * height))
-    lowest = height - 1 - np.argmax(placed.mask[::-1] >= THRESHOLD, axis=0)  # one row for each column of the box
+    # One row for each column of the box.
+    lowest: NDArray[np.int64] = height - 1 - np.argmax(placed.mask[::-1] >= THRESHOLD, axis=0)
     touching = (lowest >= height - depth) | _bases(lowest, height, max(2, round(_BASE * width)))
-    rows = np.arange(height)[:, None]
-    near = touching & (rows > lowest - depth)
+    rows: NDArray[np.int64] = np.arange(height)[:, None]
+    near: NDArray[np.bool_] = touching & (rows > lowest - depth)
     foot = np.zeros((placed.canvas.height, placed.canvas.width), np.uint8)
     foot[placed.box.slices] = np.where(near, placed.mask, 0)
     return foot

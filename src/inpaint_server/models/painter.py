@@ -6,10 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
 
 import diffusers.utils.logging
-import torch
 import transformers.utils.logging
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -29,13 +27,12 @@ from inpaint_server.models.checkpoint import Checkpoint
 from inpaint_server.models.denoising import Denoising
 from inpaint_server.models.device import Device, enable_attention
 from inpaint_server.models.diffusion import Diffusion
+from inpaint_server.models.loading import load
 from inpaint_server.models.memory import Gauge
 from inpaint_server.models.safety import SafetyChecker
 from inpaint_server.models.segmenter import Segmenter
 from inpaint_server.models.upscaler import Upscaler
 from inpaint_server.types import Candidates, Check, Enlarge, Judge, ModelCard, Pass, Pixels, Segment
-
-_CONVOLUTION_DIMENSIONS: Final = 4
 
 
 class Painter:
@@ -126,32 +123,18 @@ def _load_checkpoint(bundle: Bundle, name: str, device: Device, beside: Checkpoi
     shared_vae = beside is not None and bundle.shares("vae")
     shared_text = beside is not None and bundle.shares("text_encoder")
     usual = Checkpoint(
-        unet=_load(UNet2DConditionModel, folder / "unet", device),
-        vae=beside.vae if beside and shared_vae else _load(vae_class(folder / "vae"), folder / "vae", device),
+        unet=load(UNet2DConditionModel, folder / "unet", device),
+        vae=beside.vae if beside and shared_vae else load(vae_class(folder / "vae"), folder / "vae", device),
         text_encoder=(
-            beside.text_encoder if beside and shared_text else _load(CLIPTextModel, folder / "text_encoder", device)
+            beside.text_encoder if beside and shared_text else load(CLIPTextModel, folder / "text_encoder", device)
         ),
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
         noise_schedule=json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
     )
     if not bundle.has_few_step_weights:
         return usual
-    few_step = replace(usual, unet=_load(UNet2DConditionModel, folder / FEW_STEP_UNET, device))
+    few_step = replace(usual, unet=load(UNet2DConditionModel, folder / FEW_STEP_UNET, device))
     return replace(usual, few_step=few_step)
-
-
-def _load(kind: Any, folder: Path, device: Device) -> Any:
-    """One model in evaluation mode on the device, convolutions channels last (they are faster so).
-
-    Every weight is copied: on the CPU it would look at the mapped file, and the whole map stays in memory, beside what
-    was copied of it, for as long as one weight does.
-    """
-    model = kind.from_pretrained(folder, dtype=device.dtype, use_safetensors=True, local_files_only=True)
-    model = model.to(device.torch_device).requires_grad_(False).eval()
-    for weight in (*model.parameters(), *model.buffers()):
-        convolves = weight.dim() == _CONVOLUTION_DIMENSIONS
-        weight.data = weight.data.clone(memory_format=torch.channels_last if convolves else torch.contiguous_format)
-    return model
 
 
 def vae_class(folder: Path) -> type[AutoencoderKL | AutoencoderTiny]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from PIL import Image
 from transformers import CLIPImageProcessor
 
 from inpaint_server.models.device import Device, memory_errors_as_ours
+from inpaint_server.models.loading import load
 from inpaint_server.types import Check
 
 
@@ -27,10 +27,7 @@ class SafetyChecker:
     def __init__(self, folder: Path, device: Device) -> None:
         self._device = device
         self._processor = CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
-        checker: Any = StableDiffusionSafetyChecker.from_pretrained(
-            folder, dtype=device.dtype, use_safetensors=True, local_files_only=True
-        )
-        self._checker = checker.to(device.torch_device).requires_grad_(False).eval()
+        self._checker = load(StableDiffusionSafetyChecker, folder, device)
 
     @torch.inference_mode()
     def check(self, asks: Sequence[Check]) -> list[bool]:

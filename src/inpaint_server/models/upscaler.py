@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch.nn import functional
 from transformers import Swin2SRForImageSuperResolution
 
 from inpaint_server.models.device import Device, memory_errors_as_ours
+from inpaint_server.models.loading import load
 from inpaint_server.models.memory import Gauge
 from inpaint_server.types import Enlarge, Pixels, frozen_array
 
@@ -29,10 +29,7 @@ class Upscaler:
     def __init__(self, folder: Path, device: Device, gauge: Gauge) -> None:
         self._device = device
         self._gauge = gauge
-        model: Any = Swin2SRForImageSuperResolution.from_pretrained(
-            folder, dtype=device.dtype, use_safetensors=True, local_files_only=True
-        )
-        self._model = model.to(device.torch_device).requires_grad_(False).eval()
+        self._model = load(Swin2SRForImageSuperResolution, folder, device)
 
     @torch.inference_mode()
     def enlarge(self, asks: Sequence[Enlarge]) -> list[Pixels]:
