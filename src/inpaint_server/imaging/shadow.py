@@ -56,8 +56,8 @@ def _foot(placed: PlacedProduct) -> UInt8Array:
     # One row for each column of the box.
     lowest: NDArray[np.int64] = height - 1 - np.argmax(placed.mask[::-1] >= THRESHOLD, axis=0)
     touching = (lowest >= height - depth) | _bases(lowest, height, max(2, round(_BASE * width)))
-    rows: NDArray[np.int64] = np.arange(height)[:, None]
-    near: NDArray[np.bool_] = touching & (rows > lowest - depth)
+    rows = np.arange(height, dtype=np.int64).reshape(-1, 1)
+    near = touching & (rows > lowest - depth)
     foot = np.zeros((placed.canvas.height, placed.canvas.width), np.uint8)
     foot[placed.box.slices] = np.where(near, placed.mask, 0)
     return foot
