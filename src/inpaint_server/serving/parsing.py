@@ -140,9 +140,11 @@ def npy_array(body: bytes, max_pixels: int) -> NestedArray:
     try:
         read_header = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
         shape, column_major, dtype = read_header(file)
-    except (ValueError, EOFError, SyntaxError, TypeError):
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - whatever a parser raises on a stranger's bytes is about those bytes
         raise wrong from None
-    if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3:
+    if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or min(shape) < 0:
         raise wrong
     check_pixels(shape[0] * shape[1], max_pixels)
     if len(body) - file.tell() != shape[0] * shape[1] * 3:
