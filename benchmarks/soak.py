@@ -62,9 +62,9 @@ def measure(runs: int, bundle: str) -> Part:  # noqa: ARG001 - a soak is one run
 
 
 def _at_rest(server: Server) -> float:
-    """Megabytes, the least of a second's readings: the last answer goes out a moment before memory is given back."""
+    """Megabytes, the least of two seconds' readings: freed memory is given back a second after the last answer."""
     readings: list[float] = []
-    for _ in range(10):
+    for _ in range(20):
         Event().wait(0.1)
         readings.append(server.resident_bytes() / 1e6)
     return min(readings)

@@ -88,16 +88,35 @@ def test_an_advert_has_its_background_then_its_layers_in_order(engine: Engine[Pl
     assert len(answer.timings.passes) == 2
 
 
-def test_only_when_nothing_is_under_way_any_more_the_engine_says_so(painter: PlainPainter):
-    idle: list[int] = []
+def test_a_listener_that_fails_costs_its_own_request_and_no_other(engine: Engine[PlainPass], painter: PlainPainter):
+    def listen(_: Progress) -> None:
+        raise RuntimeError("the bar is broken")
+
     painter.gate.clear()
-    engine = Engine(painter, queue=8, max_batch=4, when_idle=lambda: idle.append(len(painter.batches)))
+    broken = engine.submit(request(), deadline_s=WAIT_S, on_progress=listen)
+    other = engine.submit(request(seeds=(5,)), deadline_s=WAIT_S)
+    painter.gate.set()
+    assert isinstance(broken.answer.exception(WAIT_S), Internal)
+    assert [advert.seed for advert in other.answer.result(WAIT_S).adverts] == [5]
+
+
+def test_only_once_nothing_is_under_way_any_more_the_engine_is_at_rest(painter: PlainPainter):
+    painter.gate.clear()
+    seen: list[int] = []
+    at_rest = threading.Event()
+
+    def rest() -> None:
+        seen.append(len(painter.batches))
+        at_rest.set()
+
+    engine = Engine(painter, queue=8, max_batch=4, at_rest=rest, rest_s=0.0)
     jobs = [engine.submit(request(seeds=(seed, seed + 1)), deadline_s=WAIT_S) for seed in (1, 5)]
     painter.gate.set()
     for job in jobs:
         job.answer.result(WAIT_S)
+    assert at_rest.wait(WAIT_S)
+    assert seen == [len(painter.batches)], "once, and after the last step"
     engine.drain()
-    assert idle == [len(painter.batches)], "once, and after the last step"
 
 
 def background(seed: int, steps: int, side: int = 64) -> PassWork[PlainPass]:

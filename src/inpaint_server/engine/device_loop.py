@@ -130,7 +130,11 @@ class DeviceLoop(Generic[D]):
         ended: list[PassWork[D]] = []
         # A step that failed half-way must not be made twice; one that did not fit has not begun.
         for work, denoising in self._together(batch, self._advance, again_after=OutOfMemory):
-            work.on_step(denoising.step, denoising.steps)
+            try:
+                work.on_step(denoising.step, denoising.steps)
+            except Exception as error:  # noqa: BLE001 - its owner's; the device goes on for the others
+                work.fail(error)
+                continue
             (ended if denoising.done else self._active).append(work)
         for work, pixels in self._together(ended, lambda some: self._painter.finish([one.under_way for one in some])):
             if isinstance(work.ask, Generate):

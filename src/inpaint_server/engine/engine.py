@@ -66,7 +66,8 @@ class Engine(Generic[D]):
         max_batch: Pictures that share one model evaluation, and that are under way at a time.
         background_cache_bytes: Bytes of generated backgrounds kept.
         mask_cache_bytes: Bytes of found masks kept.
-        when_idle: Called whenever the last request under way has ended, on one of the engine's threads.
+        at_rest: Called once nothing has been under way for `rest_s`, on a thread of its own.
+        rest_s: Seconds; long enough that clients who ask one request after the other are not held up by it.
     """
 
     def __init__(
@@ -77,10 +78,13 @@ class Engine(Generic[D]):
         max_batch: int,
         background_cache_bytes: int = 0,
         mask_cache_bytes: int = 0,
-        when_idle: Callable[[], object] = lambda: None,
+        at_rest: Callable[[], object] = lambda: None,
+        rest_s: float = 1.0,
     ) -> None:
         self._painter = painter
-        self._when_idle = when_idle
+        self._at_rest = at_rest
+        self._rest_s = rest_s
+        self._rest = threading.Timer(rest_s, at_rest)
         self._device = DeviceLoop(painter, max_batch=max_batch, cache_bytes=background_cache_bytes)
         self._masks: Cache[tuple[bytes, tuple[Point, ...], Box | None], _Mask] = Cache(
             mask_cache_bytes, lambda kept: kept.nbytes
@@ -111,6 +115,7 @@ class Engine(Generic[D]):
             self._refuse_beyond_the_line()
             self._waiting += 1
             self._under_way += 1
+            self._rest.cancel()
             # The product goes into the pool before the stories that wait for it, so the pool cannot lock itself up.
             if request.photo is not None:
                 self._start(job, self._find_product)
@@ -140,6 +145,7 @@ class Engine(Generic[D]):
         """Take no new work, finish what was admitted, and stop."""
         with self._lock:
             self._draining = True
+            self._rest.cancel()
         self._pool.shutdown(wait=True)
         self._device.stop()
 
@@ -172,9 +178,10 @@ class Engine(Generic[D]):
     def _job_ended(self) -> None:
         with self._lock:
             self._under_way -= 1
-            idle = self._under_way == 0
-        if idle:
-            self._when_idle()
+            if self._under_way == 0 and not self._draining:
+                self._rest = threading.Timer(self._rest_s, self._at_rest)
+                self._rest.daemon = True
+                self._rest.start()
 
     def _leave_the_line(self, job: Job) -> None:
         with self._lock:
