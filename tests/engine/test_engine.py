@@ -109,7 +109,7 @@ def test_only_once_nothing_is_under_way_any_more_the_engine_is_at_rest(painter: 
         seen.append(len(painter.batches))
         at_rest.set()
 
-    engine = Engine(painter, queue=8, max_batch=4, at_rest=rest, rest_s=0.0)
+    engine = Engine(painter, queue=8, max_batch=4, at_rest=rest)
     jobs = [engine.submit(request(seeds=(seed, seed + 1)), deadline_s=WAIT_S) for seed in (1, 5)]
     painter.gate.set()
     for job in jobs:

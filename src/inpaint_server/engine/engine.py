@@ -42,6 +42,8 @@ from inpaint_server.types import (
 
 log = structlog.get_logger(__name__)
 RETRY_AFTER_S = 5
+REST_S = 1.0
+"""Long enough that callers who ask one request after the other are not held up by what is done at rest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,8 +68,7 @@ class Engine(Generic[D]):
         max_batch: Pictures that share one model evaluation, and that are under way at a time.
         background_cache_bytes: Bytes of generated backgrounds kept.
         mask_cache_bytes: Bytes of found masks kept.
-        at_rest: Called once nothing has been under way for `rest_s`, on a thread of its own.
-        rest_s: Seconds; long enough that clients who ask one request after the other are not held up by it.
+        at_rest: Called once nothing has been under way for a second, on a thread of its own.
     """
 
     def __init__(
@@ -79,12 +80,10 @@ class Engine(Generic[D]):
         background_cache_bytes: int = 0,
         mask_cache_bytes: int = 0,
         at_rest: Callable[[], object] = lambda: None,
-        rest_s: float = 1.0,
     ) -> None:
         self._painter = painter
         self._at_rest = at_rest
-        self._rest_s = rest_s
-        self._rest = threading.Timer(rest_s, at_rest)
+        self._rest = threading.Timer(REST_S, at_rest)
         self._device = DeviceLoop(painter, max_batch=max_batch, cache_bytes=background_cache_bytes)
         self._masks: Cache[tuple[bytes, tuple[Point, ...], Box | None], _Mask] = Cache(
             mask_cache_bytes, lambda kept: kept.nbytes
@@ -179,7 +178,7 @@ class Engine(Generic[D]):
         with self._lock:
             self._under_way -= 1
             if self._under_way == 0 and not self._draining:
-                self._rest = threading.Timer(self._rest_s, self._at_rest)
+                self._rest = threading.Timer(REST_S, self._at_rest)
                 self._rest.daemon = True
                 self._rest.start()
 
