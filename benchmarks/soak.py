@@ -25,7 +25,7 @@ from benchmarks.clients import client_of
 from benchmarks.figures import Figure, Part
 from benchmarks.servers import Server, ours
 
-WARM_UP = 200
+WARM_UP = 400
 REQUESTS = 500
 _CLIENTS = 4
 _SAMPLE_EVERY = 20
