@@ -42,6 +42,23 @@ def test_what_overflows_in_half_precision_is_decoded_in_float32(overflowing: Che
     assert overflowing.vae.dtype == torch.float16, "the next picture is tried in half precision again"
 
 
+def test_what_overflows_in_half_precision_is_encoded_in_float32_and_handed_on_in_half(painter: Painter):
+    vae = copy.deepcopy(painter.inpainting.vae)
+    assert isinstance(vae, AutoencoderTiny)
+    layers = [layer for layer in vae.encoder.modules() if isinstance(layer, torch.nn.Conv2d)]
+    for layer in layers[:2]:
+        layer.weight.data *= MUCH
+    layers[-1].weight.data /= MUCH
+    overflowing = replace(painter.inpainting, vae=vae.half())
+    picture = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(0)).half()
+    with torch.inference_mode():
+        in_half = overflowing.vae.encode(picture, return_dict=False)[0]
+        latents = overflowing.encode(picture)
+    assert not in_half.isfinite().all(), "else this test shows nothing"
+    assert latents.isfinite().all()
+    assert latents.dtype == torch.float16, "the UNet's own precision"
+
+
 def test_a_pass_whose_numbers_overflowed_is_an_error_and_not_a_black_picture(painter: Painter):
     how = Sampling(steps=1, guidance_scale=1.0, scheduler="ddim")
     ask = Generate(prompt="sand", negative_prompt="", size=Size(height=64, width=64), sampling=how, noise_seed=1)

@@ -57,7 +57,8 @@ class Checkpoint:
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Latents of N x 3 x H x W pictures in [-1, 1]; of a KL autoencoder the mode, so that it draws no noise."""
-        return _in_range(self.vae, _encoded, pictures) * self.vae.config["scaling_factor"]
+        latents = _in_range(self.vae, _encoded, pictures) * self.vae.config["scaling_factor"]
+        return latents.to(pictures.dtype)  # what overflowed lay in between; the UNet wants its own precision
 
     def decode(self, latents: Tensor) -> Tensor:
         """N x 3 x H x W pictures, about [-1, 1]."""
