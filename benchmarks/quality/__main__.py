@@ -102,7 +102,7 @@ def main(
 
 
 def our_story(found: Found, request: AdvertRequest, seed: int) -> Telling[Result]:
-    """The project's own, where the replaced way would have put the product if it could."""
+    """The project's own, the product placed as it places it."""
     advert = yield from compose(request, seed, lambda: found.product)
     assert advert.placed is not None
     assert advert.split is not None
