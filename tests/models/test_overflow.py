@@ -52,7 +52,7 @@ def test_what_overflows_in_half_precision_is_encoded_in_float32_and_handed_on_in
     overflowing = replace(painter.inpainting, vae=vae.half())
     picture = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(0)).half()
     with torch.inference_mode():
-        in_half = overflowing.vae.encode(picture, return_dict=False)[0]
+        in_half: torch.Tensor = vae.encode(picture, return_dict=False)[0]
         latents = overflowing.encode(picture)
     assert not in_half.isfinite().all(), "else this test shows nothing"
     assert latents.isfinite().all()
