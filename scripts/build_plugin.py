@@ -1,4 +1,4 @@
-"""Compile the front door's Java plug-in into the jar that the package carries; needs a JDK (`javac`).
+"""Compile the front door's Java into what the package carries, a jar and one class; needs a JDK (`javac`).
 
 Its bytes depend on the sources and the compiler alone: python scripts/build_plugin.py
 """
@@ -14,20 +14,25 @@ import mms
 
 ROOT = Path(__file__).parents[1] / "src" / "inpaint_server" / "serving" / "plugin"
 SOURCES = ROOT / "src"
+STAND_IN = Path("com/amazonaws/ml/mms/ServerInitializer.class")
+"""Found before the model server's own class of this name, so it does not lie in the jar, which is found after."""
 
 
-def build(jar: Path) -> None:
-    """Write the jar: the compiled classes and the list of services, without dates."""
+def build(folder_of_both: Path) -> None:
+    """Write the jar (compiled classes, their sources, the list of services, without dates) and the stand-in."""
     server = Path(mms.__file__).parent / "frontend" / "model-server.jar"
     with tempfile.TemporaryDirectory() as folder:
         options = ["--release", "8", "-Xlint:-options", "-g:none", "-cp", str(server), "-d", folder]
         subprocess.run(["javac", *options, *map(str, sorted(SOURCES.rglob("*.java")))], check=True)  # noqa: S603, S607
         files = {path.relative_to(folder): path for path in Path(folder).rglob("*.class")}
-        services = {path.relative_to(SOURCES): path for path in (SOURCES / "META-INF").rglob("*") if path.is_file()}
-        with zipfile.ZipFile(jar, "w") as archive:
-            for name, path in sorted((files | services).items()):
+        stand_in = folder_of_both / "first" / STAND_IN
+        stand_in.parent.mkdir(parents=True, exist_ok=True)
+        stand_in.write_bytes(files.pop(STAND_IN).read_bytes())
+        sources = {path.relative_to(SOURCES): path for path in SOURCES.rglob("*") if path.is_file()}
+        with zipfile.ZipFile(folder_of_both / "plugin.jar", "w") as archive:
+            for name, path in sorted((files | sources).items()):
                 archive.writestr(zipfile.ZipInfo(str(name)), path.read_bytes())
 
 
 if __name__ == "__main__":
-    build(ROOT / "plugin.jar")
+    build(ROOT)

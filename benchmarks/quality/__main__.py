@@ -21,8 +21,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.quality import measures
-from benchmarks.quality.measures import Placed, Result, compared
-from benchmarks.quality.replaced import Found, is_cut, replaced_story
+from benchmarks.quality.measures import Made, Placed, Result, compared
+from benchmarks.quality.replaced import Found, is_cut, replaced_story, where_it_would_place
 from benchmarks.quality.telling import tell_together
 from inpaint_server import settings
 from inpaint_server.imaging.codec import decode_photo
@@ -102,14 +102,16 @@ def main(
 
 
 def our_story(found: Found, request: AdvertRequest, seed: int) -> Telling[Result]:
-    """The project's own, the product placed as it places it."""
+    """The project's own, the product where the replaced way puts it, or the nearest place where it is whole."""
     advert = yield from compose(request, seed, lambda: found.product)
     assert advert.placed is not None
     assert advert.split is not None
     assert advert.layers is not None
+    assert advert.layers.background is not None
     masks = tuple(paint_mask(layer.region, advert.placed, advert.split) for layer in request.layers)
     placed = Placed(product=advert.placed, masks=masks, shown=mask_on_canvas(advert.placed))
-    return (yield from compared(request, seed, advert.picture, advert.layers.passes[-1], placed))
+    made = Made(picture=advert.picture, scene=advert.layers.passes[-1], background=advert.layers.background)
+    return (yield from compared(request, seed, made, placed))
 
 
 def _plain_story(found: Found, request: AdvertRequest, seed: int) -> Telling[Result]:
@@ -123,7 +125,9 @@ def _order(index: int, found: Sequence[Found], defaults: BundleDefaults) -> tupl
     one = found[index % len(found)]
     background, foreground = SCENES[index // len(found) % len(SCENES)]
     fields = {"image": "given", "background_prompt": background, "foreground_prompt": foreground}
-    return one, resolve(validate(fields), one.product.photo, None, defaults, draw_seed=lambda: 0), index
+    request = resolve(validate(fields), one.product.photo, None, defaults, draw_seed=lambda: 0)
+    placement = where_it_would_place(one.product, request.canvas, index)
+    return one, replace(request, placement=placement), index
 
 
 def _found(painter: Painter, path: Path) -> Found:
@@ -198,6 +202,7 @@ def _table(
         "inside the product: difference from the photo, grey levels": "interior",
         "scene: colour step where the passes meet, over its surroundings": "seam",
         "scene: colours beside the product against those beyond, Lab": "colour_distance",
+        "the same, more than in the background without a product": "colour_step",
         "scene: agreement with its words": "agreement",
         "the product's growth, fraction of its area": "expansion",
     }.items():

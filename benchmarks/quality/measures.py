@@ -33,6 +33,21 @@ _BEYOND: Final = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Made:
+    """What a way made, each H x W x 3.
+
+    Attributes:
+        picture: The advert.
+        scene: What the passes left, before the product was laid on it again.
+        background: What was generated first, without a product.
+    """
+
+    picture: Pixels
+    scene: Pixels
+    background: Pixels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Placed:
     """Where a product stands in a picture.
 
@@ -59,6 +74,7 @@ class Result:
         seam: Colour step where the passes meet, over that of their surroundings; 1 = none.
         expansion: The product's growth, fraction of its area.
         colour_distance: Between the scene right beside the product and the scene beyond, CIE 1976 Lab.
+        colour_step: By how much that is more than at the same place of the background that was generated first.
         agreement: How well the scene shows its words, at most 1.
     """
 
@@ -69,6 +85,7 @@ class Result:
     seam: float
     expansion: float
     colour_distance: float
+    colour_step: float
     agreement: float
 
     @property
@@ -82,24 +99,26 @@ class Result:
         return max(0.0, self.expansion) + 0.1 * max(0.0, self.seam - 1) + 0.02 * self.colour_distance
 
 
-def compared(request: AdvertRequest, seed: int, picture: Pixels, scene: Pixels, placed: Placed) -> Telling[Result]:
+def compared(request: AdvertRequest, seed: int, made: Made, placed: Placed) -> Telling[Result]:
     """Measure a picture; the models look at it again for its product and its words."""
     point = deepest_point(placed.product)
-    found = yield Segment(photo=picture, points=(point,), box=None, remember=False)
+    found = yield Segment(photo=made.picture, points=(point,), box=None, remember=False)
     assert isinstance(found, Candidates), "a mask that was asked for is answered by candidates"
     regions = zip(placed.masks, request.layers, strict=True)
     judged = yield Judge(
-        picture=scene, regions=tuple(WordedRegion(mask=mask, prompt=layer.prompt) for mask, layer in regions)
+        picture=made.scene, regions=tuple(WordedRegion(mask=mask, prompt=layer.prompt) for mask, layer in regions)
     )
     assert isinstance(judged, float), "a judgement that was asked for is answered by a number"
+    distance = colour_distance(made.picture, placed.product)
     return Result(
-        picture=picture,
+        picture=made.picture,
         seed=seed,
         words=(request.layers[-1].prompt, request.layers[0].prompt),
-        interior=interior(picture, placed.product),
-        seam=seam(scene, placed.masks, ProductMask(placed.shown)),
+        interior=interior(made.picture, placed.product),
+        seam=seam(made.scene, placed.masks, ProductMask(placed.shown)),
         expansion=expansion(found, placed.product),
-        colour_distance=colour_distance(picture, placed.product),
+        colour_distance=distance,
+        colour_step=distance - colour_distance(made.background, placed.product),
         agreement=judged,
     )
 

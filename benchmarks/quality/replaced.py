@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from benchmarks.quality.measures import Placed, Result, compared
+from benchmarks.quality.measures import Made, Placed, Result, compared
 from inpaint_server.imaging.mask import bounding_box
 from inpaint_server.pipeline import Telling, noise_seed
 from inpaint_server.types import (
@@ -74,7 +74,8 @@ def replaced_story(found: Found, request: AdvertRequest, seed: int) -> Telling[R
     weight = (mask[..., None] / 255.0) ** 2
     picture = Pixels(frozen_array(np.rint(photo * weight + painted * (1 - weight)).astype(np.uint8)))
     placed = Placed(product=_what_was_placed(found.product, canvas, left, top), masks=tuple(masks), shown=mask)
-    return (yield from compared(request, seed, picture, painted, placed))
+    made = Made(picture=picture, scene=painted, background=background)
+    return (yield from compared(request, seed, made, placed))
 
 
 def random_shift(rng: np.random.Generator, canvas: Size) -> tuple[int, int]:
@@ -82,6 +83,18 @@ def random_shift(rng: np.random.Generator, canvas: Size) -> tuple[int, int]:
     across, down = rng.uniform(-0.4, 0.4), rng.uniform(0.10, 0.25)
     start = (1 - SCALE) / 2
     return round((start + across) * canvas.width), round((start + down) * canvas.height)
+
+
+def where_it_would_place(product: Product, canvas: Size, seed: int) -> Placement:
+    """Where this way puts a product from this seed; a part of it may lie outside the canvas."""
+    left, top = random_shift(np.random.default_rng(seed), canvas)
+    height, width = product.mask.shape
+    across, down = SCALE * canvas.width / width, SCALE * canvas.height / height
+    return Placement(
+        scale=max(product.box.size.height * down, product.box.size.width * across) / canvas.shorter_side,
+        x=(left + (product.box.left + product.box.right) / 2 * across) / canvas.width,
+        y=(top + product.box.bottom * down) / canvas.height,
+    )
 
 
 def is_cut(product: Product, canvas: Size, rng: np.random.Generator) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import random
 import socket
+import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from inpaint_server import __version__, settings
-from inpaint_server.serving import form, front_door
+from inpaint_server.serving import front_door
 from inpaint_server.serving.app import EngineApp
 from inpaint_server.serving.run_folder import RunFolder
 from tests.serving.running import Server
@@ -30,6 +32,8 @@ PNG = b"\x89PNG\r\n\x1a\n" + zlib.compress(bytes(range(256)) * 40)
         (bytes(range(256)) * 8, "image/webp"),
         ('{"scene": "Füße 靴"}'.encode() + b" " * 2000, "application/json"),
         (b"PK" * 1000, "application/zip"),
+        (b"--b\r\nthis is no form" * 100, "multipart/form-data; boundary=b"),
+        (b"%&=" * 1000, "application/x-www-form-urlencoded"),
     ],
 )
 def test_bytes_pass_unchanged_both_ways(server: Server, body: bytes, content_type: str):
@@ -102,10 +106,16 @@ def test_a_part_that_is_named_body_is_a_part(server: Server):
     assert reply.json() == {"body": b"x".hex(), "accept": "y"}
 
 
-def test_a_hostile_part_name_stays_inside_its_quotes():
-    _, body = form.encode({'a"; filename="x"\r\nX-Evil: 1\r\n\r\n': b"v"}, {}, "multipart/form-data; boundary=b")
-    assert b"X-Evil: 1\r\n" not in body
-    assert body.count(b"\r\n\r\n") == 1
+def test_a_query_is_no_part_of_the_body(server: Server):
+    assert server.request("POST", "/invocations?body=evil&seed=%zz", b"good", {"Content-Type": "x/y"}).body == b"good"
+
+
+def test_no_caller_speaks_for_the_front_door(server: Server):
+    own = {"x-inpaint-content-type": "image/png", "x-inpaint-method": "GET", "x-inpaint-worded": "1"}
+    reply = server.request("POST", "/invocations", b"{}", {"Content-Type": "application/json", **own})
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+    assert not [name for name in reply.headers if name.startswith("x-inpaint")]
+    assert server.request("GET", "/elsewhere", headers=own).json["error"]["code"] == "not_found"
 
 
 def test_an_urlencoded_body_reaches_the_engine_as_what_it_is(server: Server):
@@ -115,8 +125,8 @@ def test_an_urlencoded_body_reaches_the_engine_as_what_it_is(server: Server):
 
 
 def test_other_methods_are_refused_by_the_engine(server: Server):
-    for method in ("GET", "DELETE"):
-        reply = server.request(method, "/invocations")
+    for method, body in (("GET", b""), ("DELETE", b""), ("PUT", b"{}"), ("BREW", b"{}")):
+        reply = server.request(method, "/invocations", body, {"Content-Type": "application/json"})
         assert (reply.status, reply.json["error"]["code"]) == (405, "method_not_allowed")
 
 
@@ -131,11 +141,47 @@ def test_other_methods_are_refused_by_the_engine(server: Server):
         ("POST", "/predictions/model"),
         ("POST", "/model/predict"),
         ("GET", "/metrics"),
+        ("OPTIONS", "/"),
+        ("POST", "/invocations/model"),
+        ("GET", "/%zz"),
+        ("GET", "/"),
     ],
 )
 def test_nothing_else_is_reachable(server: Server, method: str, path: str):
-    assert server.request(method, path).status in {404, 405}
+    reply = server.request(method, path)
+    assert (reply.status, reply.json["error"]["code"]) == (404, "not_found")
+    assert reply.json["error"]["request_id"] == reply.headers["x-request-id"]
     assert server.invoke(b"{}").status == 200
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "code"),
+    [
+        (b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 900000000\r\n\r\n", 413, "too_large"),
+        (b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n", 400, "invalid_request"),
+        (b"HELLO\r\n\r\n", 400, "invalid_request"),
+        (b"POST /ping HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405, "method_not_allowed"),
+    ],
+)
+def test_what_only_java_can_refuse_is_refused_in_our_words(
+    server: Server, request_bytes: bytes, status: int, code: str
+):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(request_bytes)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        error = json.loads(answer.read())["error"]
+    assert (answer.status, error["code"]) == (status, code)
+    assert error["request_id"] == answer.headers["x-request-id"]
+
+
+def test_the_front_doors_java_is_compiled_from_its_sources():
+    sources = front_door.PLUGIN / "src"
+    with zipfile.ZipFile(front_door.PLUGIN / "plugin.jar") as jar:
+        compiled_from = {name: jar.read(name) for name in jar.namelist() if not name.endswith(".class")}
+    assert compiled_from == {
+        str(path.relative_to(sources)): path.read_bytes() for path in sources.rglob("*") if path.is_file()
+    }, "run scripts/build_plugin.py"
 
 
 def test_the_front_door_listens_on_the_public_port_alone(server: Server):

@@ -32,13 +32,12 @@ class Seen:
 
     @property
     def fault(self) -> str:
-        """What is wrong with it, or nothing: an answer is whole and JSON, an error has a code, and both an id."""
+        """What is wrong with it, or nothing: an answer is whole and JSON, an error is in our words, and both have an id."""
         if self.reply is None:
             return "" if self.how in {CLOSED, REFUSED} else self.how
-        told = self.reply.json
-        coded = self.reply.status == 200 or "code" in told or "code" in told["error"]
-        named = "x-request-id" in self.reply.headers
-        return "" if coded and named else f"{self.reply.status} {self.reply.body[:200]!r}"
+        told, request_id = self.reply.json, self.reply.headers.get("x-request-id")
+        worded = self.reply.status == 200 or (told["error"]["code"] and told["error"]["request_id"] == request_id)
+        return "" if worded and request_id else f"{self.reply.status} {self.reply.body[:200]!r}"
 
 
 @dataclass(slots=True, kw_only=True)

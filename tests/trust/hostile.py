@@ -14,10 +14,6 @@ from tests.trust.traffic import ATTRIBUTES, Order, mixed
 DOCUMENTED = {200, 400, 404, 405, 406, 413, 415, 503, 504, 507}
 """Every status a caller may cause; 500 is not among them."""
 
-JAVAS_FORM = {"ErrorDataDecoderException", "ArrayIndexOutOfBoundsException"}
-"""What the front door itself answers, with 500 and in its own words, to a form it cannot take apart: the one answer
-that is not ours. It reaches neither a worker nor the engine."""
-
 WORDS = (
     "application/json",
     "image/png",
@@ -58,19 +54,12 @@ def hostile(draw: random.Random) -> Order:
 
 def fault(reply: Reply) -> str:
     """What is wrong with an answer to such a request, or nothing."""
-    if is_javas(reply):
-        return ""
     if reply.status not in DOCUMENTED:
         return f"{reply.status} {reply.body[:300]!r}"
     if reply.status == 200:
         return ""
     error = reply.json["error"]
     return "" if error["code"] and error["message"].endswith(".") and error["request_id"] else f"{error}"
-
-
-def is_javas(reply: Reply) -> bool:
-    """Whether the front door could not take a form apart."""
-    return reply.status == 500 and reply.json.get("type") in JAVAS_FORM
 
 
 def _bytes(order: Order, draw: random.Random) -> Order:

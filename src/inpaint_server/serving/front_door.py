@@ -17,6 +17,9 @@ from inpaint_server.serving.run_folder import RunFolder
 from inpaint_server.settings import Settings
 
 PLUGIN = Path(__file__).parent / "plugin"
+FIRST_ON_CLASS_PATH = PLUGIN / "first"
+"""multi-model-server's class path begins with the folder it is started in: what lies here takes its classes' place."""
+
 SPARE_WORKERS = 4
 
 # The last two silence warnings of newer versions; older ones ignore them.
@@ -88,7 +91,8 @@ def start(settings: Settings, folder: RunFolder) -> processes.Child:
         "PYTHONUNBUFFERED": "1",
     }
     (folder.path / ".model_server.pid").unlink(missing_ok=True)
-    return processes.Child(command, environment | {"JAVA_HOME": str(java_home(settings))})
+    environment["JAVA_HOME"] = str(java_home(settings))
+    return processes.Child(command, environment, FIRST_ON_CLASS_PATH)
 
 
 def java_home(settings: Settings) -> Path:

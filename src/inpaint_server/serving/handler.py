@@ -21,12 +21,10 @@ from typing import Any, Protocol
 from sagemaker_inference import content_types
 
 from inpaint_server.errors import Draining, InpaintServerError, Internal, Overloaded
-from inpaint_server.serving import form
 from inpaint_server.serving.run_folder import RunFolder
 from inpaint_server.serving.unix_http import UnixConnection
 
 FORWARDED = (
-    "content-type",
     "accept",
     "x-amzn-sagemaker-custom-attributes",
     "x-amzn-sagemaker-inference-id",
@@ -35,6 +33,13 @@ FORWARDED = (
 )
 RETURNED = ("X-Amzn-SageMaker-Custom-Attributes", "X-Request-Id", "Retry-After", "Allow")
 PROBE_HEADER = "x-inpaint-probe"
+
+# Set, removed and read by the front door's `Doorway`, in Java: what the caller's method and Content-Type were, and that
+# an answer is worded already.
+METHOD_HEADER = "x-inpaint-method"
+TYPE_HEADER = "x-inpaint-content-type"
+WORDED_HEADER = "x-inpaint-worded"
+
 RETRY_AFTER_S = 5
 
 # multi-model-server's decoder loses a worker whose reply is so small that its receive buffer shrinks to less than the
@@ -54,7 +59,7 @@ class Context(Protocol):
         ...
 
     def get_all_request_header(self, idx: int) -> dict[str, Any]:
-        """Headers in the caller's spelling; for a form also its parts' names, each with a dict."""
+        """Headers in the caller's spelling."""
         ...
 
     def set_response_status(self, code: int, phrase: str, idx: int) -> None:
@@ -107,7 +112,7 @@ def _answer(fields: dict[str, Any], context: Context, index: int, folder: RunFol
     body, padding = _padded(reply)
     context.set_response_status(reply.status, "", index)
     context.set_response_content_type(index, _safe(reply.content_type))
-    for name, value in {**reply.headers, **padding}.items():
+    for name, value in {**reply.headers, **padding, WORDED_HEADER: "1"}.items():
         context.set_response_header(index, name, _safe(value))
     return body
 
@@ -118,25 +123,22 @@ def _reply(fields: dict[str, Any], headers: dict[str, Any], request_id: str, fol
         return Reply(status=200, content_type=content_types.JSON, body=b"{}")
     sent = {name: _latin(headers[name]) for name in FORWARDED if isinstance(headers.get(name), str)}
     sent["x-request-id"] = request_id
-    if "body" in fields and not form.is_form(sent.get("content-type", "")):
-        body = bytes(fields["body"])
-    else:
-        sent["content-type"], body = form.encode(fields, headers, sent.get("content-type", ""))
+    if TYPE_HEADER in headers:
+        sent["content-type"] = _latin(headers[TYPE_HEADER])
     try:
         with folder.working():
-            return _forward(body, sent, folder)
+            return _forward(headers[METHOD_HEADER], bytes(fields["body"]), sent, folder)
     except (FileNotFoundError, ConnectionRefusedError):
         return error_reply(_absence(folder), request_id)
     except (OSError, http.client.HTTPException):
         return error_reply(Internal(f"The request was lost; its id is {request_id}. Send it again."), request_id)
 
 
-def _forward(body: bytes, headers: dict[str, str], folder: RunFolder) -> Reply:
-    # The server does not say which method it was called with; GET is what comes without a body and a type.
-    method = "POST" if body or "content-type" in headers else "GET"
+def _forward(method: str, body: bytes, headers: dict[str, str], folder: RunFolder) -> Reply:
     connection = UnixConnection(folder.socket)
     try:
-        connection.request(method, "/invocations", body, headers)
+        # Every method but POST gets the engine's same answer, and the engine's HTTP parser does not know every word.
+        connection.request("POST" if method == "POST" else "GET", "/invocations", body, headers)
         answer = connection.getresponse()
         return Reply(
             status=answer.status,

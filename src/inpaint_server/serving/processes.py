@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 _STOP = {signal.SIGTERM, signal.SIGINT}
 _PR_SET_PDEATHSIG = 1
@@ -89,9 +90,10 @@ class Child:
     Args:
         command: Program and arguments.
         environment: Variables set on top of the inherited ones.
+        folder: Where it is started; default: where this process is.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None) -> None:
         parent = os.getpid()
 
         def prepare() -> None:
@@ -100,6 +102,7 @@ class Child:
 
         self._process = subprocess.Popen(  # noqa: S603 - a list of our own, no shell
             command,
+            cwd=folder,
             env={**os.environ, **environment},  # noqa: TID251 - children inherit the environment as it is
             stdin=subprocess.DEVNULL,
             start_new_session=True,

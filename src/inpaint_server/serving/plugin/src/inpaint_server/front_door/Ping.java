@@ -29,8 +29,24 @@ public class Ping extends ModelServerEndpoint {
         String word = read(state, "gone");
         response.setStatus("ready".equals(word) ? 200 : 503);
         response.setContentType("application/json");
+        response.setHeader(Doorway.WORDED, "1");
         String body = "{\"status\": \"" + word + "\", " + read(stamp, "{\"version\": null}").substring(1) + "\n";
         response.getOutputStream().write(body.getBytes(StandardCharsets.US_ASCII));
+    }
+
+    @Override
+    public void doPut(Request request, Response response, Context context) {
+        response.setStatus(405);
+    }
+
+    @Override
+    public void doPost(Request request, Response response, Context context) {
+        response.setStatus(405);
+    }
+
+    @Override
+    public void doDelete(Request request, Response response, Context context) {
+        response.setStatus(405);
     }
 
     private static String read(Path file, String otherwise) throws IOException {
