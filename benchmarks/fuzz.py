@@ -2,8 +2,8 @@
 
     python -m benchmarks.fuzz [--number 10000] [--seed 1]
 
-Fails where one is answered 500 or not at all, where a process ends, where allocated memory is more than 5% above what it
-was after the first tenth (when the caches are full), or where a good request is no longer good.
+Fails where one is answered 500 or not at all, where a process ends, where allocated memory is more than 5% above what
+it was after the first tenth (when the caches are full), or where a good request is no longer good.
 """
 
 from __future__ import annotations

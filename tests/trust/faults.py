@@ -32,7 +32,7 @@ class Seen:
 
     @property
     def fault(self) -> str:
-        """What is wrong with it, or nothing: an answer is whole and JSON, an error is in our words, and both have an id."""
+        """What is wrong with it, or nothing: an answer is whole and JSON, an error in our words, both have an id."""
         if self.reply is None:
             return "" if self.how in {CLOSED, REFUSED} else self.how
         told, request_id = self.reply.json, self.reply.headers.get("x-request-id")

@@ -1,15 +1,18 @@
-"""A caller that has gone away costs no further step. (Through the front door nobody is told: Java says nothing.)"""
+"""A caller that has gone away costs no further step."""
 
 from __future__ import annotations
 
 import socket
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from tests.engine.painters import PlainPass
+from tests.serving.running import Gate
 from tests.trust.plain import WAIT_S, Plain, on_a_port, plain, until
+from tests.trust.servers import plain_server
 from tests.trust.traffic import Order, advert, lines
 
 
@@ -48,6 +51,21 @@ def test_a_caller_that_goes_away_stops_costing_steps(order: Order, task: str):
         noticed.set()
         assert app.invoke(advert(1).body).status_code == 200
         assert len(app.painter.batches) == 1 + 3  # the step it was in, and the other's background and two passes
+
+
+def test_a_caller_that_leaves_the_front_door_stops_costing_steps_too(tmp_path: Path):
+    with plain_server(GATES=str(tmp_path), INPAINT_QUEUE="1", INPAINT_MAX_BATCH="1") as server:
+        server.wait_for("serving")
+        gate = Gate(tmp_path / "pass")
+        connection = send(server.port, advert(7, steps=250))
+        gate.arrived()
+        gate.path.unlink()
+        connection.close()
+        assert server.wait_for("request", code="client_gone")["task"] == "advert"
+        gate.open()
+        assert server.invoke(advert(1).body).status == 200
+        assert server.stop() == 0
+        assert server.pids() == []
 
 
 def test_a_caller_that_sends_half_a_body_and_goes_leaves_nothing_running():

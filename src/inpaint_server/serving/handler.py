@@ -12,6 +12,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import select
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from typing import Any, Protocol
 
 from sagemaker_inference import content_types
 
-from inpaint_server.errors import Draining, InpaintServerError, Internal, Overloaded
+from inpaint_server.errors import ClientGone, Draining, InpaintServerError, Internal, Overloaded
 from inpaint_server.serving.run_folder import RunFolder
 from inpaint_server.serving.unix_http import UnixConnection
 
@@ -41,6 +42,8 @@ TYPE_HEADER = "x-inpaint-content-type"
 WORDED_HEADER = "x-inpaint-worded"
 
 RETRY_AFTER_S = 5
+LOOK_S = 0.25
+"""How often a handler that waits for an answer looks whether anybody still wants it."""
 
 # multi-model-server's decoder loses a worker whose reply is so small that its receive buffer shrinks to less than the
 # next reply's headers: no reply may be shorter than this, and no header longer than the other.
@@ -128,6 +131,9 @@ def _reply(fields: dict[str, Any], headers: dict[str, Any], request_id: str, fol
     try:
         with folder.working():
             return _forward(headers[METHOD_HEADER], bytes(fields["body"]), sent, folder)
+    except ClientGone as error:
+        folder.forget_caller(request_id)
+        return error_reply(error, request_id)
     except (FileNotFoundError, ConnectionRefusedError):
         return error_reply(_absence(folder), request_id)
     except (OSError, http.client.HTTPException):
@@ -139,6 +145,7 @@ def _forward(method: str, body: bytes, headers: dict[str, str], folder: RunFolde
     try:
         # Every method but POST gets the engine's same answer, and the engine's HTTP parser does not know every word.
         connection.request("POST" if method == "POST" else "GET", "/invocations", body, headers)
+        _wait(connection, headers["x-request-id"], folder)
         answer = connection.getresponse()
         return Reply(
             status=answer.status,
@@ -148,6 +155,17 @@ def _forward(method: str, body: bytes, headers: dict[str, str], folder: RunFolde
         )
     finally:
         connection.close()
+
+
+def _wait(connection: UnixConnection, request_id: str, folder: RunFolder) -> None:
+    """Wait for the answer; where its caller goes away first, so does the connection, and with it the engine's work.
+
+    Raises:
+        ClientGone: the caller went away.
+    """
+    while not select.select([connection.sock], [], [], LOOK_S)[0]:
+        if folder.caller_is_gone(request_id):
+            raise ClientGone("The caller went away before its answer.")
 
 
 def _absence(folder: RunFolder) -> InpaintServerError:

@@ -49,9 +49,15 @@ class RunFolder:
         """multi-model-server's configuration."""
         return self.path / "front-door.properties"
 
+    @property
+    def _gone(self) -> Path:
+        """Where the front door notes callers that closed their connection before their answer."""
+        return self.path / "gone"
+
     def prepare(self) -> None:
         """Fill a new folder: state `starting`, a new probe token, nobody at work."""
         self.model.mkdir()
+        self._gone.mkdir()
         (self.path / "work").touch()
         (self.path / "restarts").touch()
         (self.path / "probe").write_text(secrets.token_hex(16))
@@ -81,6 +87,14 @@ class RunFolder:
         noted = (self.path / "restarts").read_text().splitlines()
         parts: tuple[str, ...] = get_args(Part)
         return {part: noted.count(part) for part in parts}
+
+    def caller_is_gone(self, request_id: str) -> bool:
+        """Whether the caller of this request closed its connection before its answer."""
+        return (self._gone / request_id).is_file()
+
+    def forget_caller(self, request_id: str) -> None:
+        """Remove the note that it did, if there is one."""
+        (self._gone / request_id).unlink(missing_ok=True)
 
     @contextmanager
     def working(self) -> Generator[None]:
