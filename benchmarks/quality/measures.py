@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageCms
 
+from inpaint_server.imaging.composite import default_feather, lay_product
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.mask import THRESHOLD, erode
 from inpaint_server.imaging.neighbourhood import count_around
@@ -24,6 +25,7 @@ from inpaint_server.types import (
     ProductMask,
     Segment,
     WordedRegion,
+    frozen_array,
 )
 
 _NEAR: Final = 12
@@ -73,6 +75,7 @@ class Result:
         interior: Mean difference from the photo resampled once, inside the mask eroded by 2 pixels, grey levels.
         seam: Colour step where the passes meet, over that of their surroundings; 1 = none.
         expansion: The product's growth, fraction of its area.
+        growth: By how much that is more than of the same product alone on grey, where nothing can have grown.
         colour_distance: Between the scene right beside the product and the scene beyond, CIE 1976 Lab.
         colour_step: By how much that is more than at the same place of the background that was generated first.
         agreement: How well the scene shows its words, at most 1.
@@ -84,6 +87,7 @@ class Result:
     interior: float
     seam: float
     expansion: float
+    growth: float
     colour_distance: float
     colour_step: float
     agreement: float
@@ -96,7 +100,7 @@ class Result:
     @property
     def faults(self) -> float:
         """What pictures are ranked by: growth, seams, colours that do not belong."""
-        return max(0.0, self.expansion) + 0.1 * max(0.0, self.seam - 1) + 0.02 * self.colour_distance
+        return max(0.0, self.growth) + 0.1 * max(0.0, self.seam - 1) + 0.02 * self.colour_distance
 
 
 def compared(request: AdvertRequest, seed: int, made: Made, placed: Placed) -> Telling[Result]:
@@ -104,19 +108,25 @@ def compared(request: AdvertRequest, seed: int, made: Made, placed: Placed) -> T
     point = deepest_point(placed.product)
     found = yield Segment(photo=made.picture, points=(point,), box=None, remember=False)
     assert isinstance(found, Candidates), "a mask that was asked for is answered by candidates"
+    grey = Pixels(frozen_array(np.full_like(made.picture, 128)))
+    alone = lay_product(grey, placed.product, default_feather(placed.product.canvas))
+    found_alone = yield Segment(photo=alone, points=(point,), box=None, remember=False)
+    assert isinstance(found_alone, Candidates), "a mask that was asked for is answered by candidates"
     regions = zip(placed.masks, request.layers, strict=True)
     judged = yield Judge(
         picture=made.scene, regions=tuple(WordedRegion(mask=mask, prompt=layer.prompt) for mask, layer in regions)
     )
     assert isinstance(judged, float), "a judgement that was asked for is answered by a number"
     distance = colour_distance(made.picture, placed.product)
+    grown = expansion(found, placed.product)
     return Result(
         picture=made.picture,
         seed=seed,
         words=(request.layers[-1].prompt, request.layers[0].prompt),
         interior=interior(made.picture, placed.product),
         seam=seam(made.scene, placed.masks, ProductMask(placed.shown)),
-        expansion=expansion(found, placed.product),
+        expansion=grown,
+        growth=grown - expansion(found_alone, placed.product),
         colour_distance=distance,
         colour_step=distance - colour_distance(made.background, placed.product),
         agreement=judged,

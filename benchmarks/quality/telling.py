@@ -7,14 +7,20 @@ from typing import Any, TypeVar
 
 from inpaint_server.models.painter import Painter
 from inpaint_server.pipeline import Telling
-from inpaint_server.types import Check, Enlarge, Judge, Pass, Pixels, Segment
+from inpaint_server.types import Check, Enlarge, Generate, Judge, Pass, Pixels, Segment
 
 T = TypeVar("T")
 
 
 def tell_together(painter: Painter, stories: Sequence[Telling[T]]) -> list[T]:
     """What each story returns, in order."""
-    looks = {Segment: painter.segment, Judge: painter.judge, Check: painter.check, Enlarge: painter.enlarge}
+    looks: dict[type, Any] = {
+        Segment: painter.segment,
+        Judge: painter.judge,
+        Check: painter.check,
+        Enlarge: painter.enlarge,
+    }
+    looks[Generate] = lambda asks: _generate(painter, asks)
     returned: dict[int, T] = {}
     asks: dict[int, Any] = {}
     made: dict[int, Any] = dict.fromkeys(range(len(stories)))
@@ -30,6 +36,13 @@ def tell_together(painter: Painter, stories: Sequence[Telling[T]]) -> list[T]:
         call = looks.get(kind, lambda passes: paint(painter, passes)) if kind else None
         made = dict(zip(alike, call(some), strict=True)) if call else {}
     return [returned[index] for index in range(len(stories))]
+
+
+def _generate(painter: Painter, asks: Sequence[Generate]) -> list[Pixels]:
+    """Backgrounds; what several stories ask for is painted once."""
+    distinct = list(dict.fromkeys(asks))
+    painted = dict(zip(distinct, paint(painter, distinct), strict=True))
+    return [painted[ask] for ask in asks]
 
 
 def paint(painter: Painter, passes: Sequence[Pass]) -> list[Pixels]:

@@ -33,11 +33,17 @@ def test_a_laid_product_is_itself_and_a_changed_one_is_not():
 def test_growth_is_counted_beyond_the_product_over_its_area():
     mask = mask_on_canvas(PLACED)
     area = (mask >= 128).sum()
+    middle = (PLACED.box.left + PLACED.box.right) // 2
     grown = mask.copy()
-    grown[:10, :20] = 255
+    grown[PLACED.box.top - 20 : PLACED.box.top + 1, middle : middle + 10] = 255
+    more = ((grown >= 128) & (mask < 128)).sum()
+    stray = grown.copy()
+    stray[:10, :20] = 255
     part = np.where(np.arange(160) < 80, mask, 0).astype(np.uint8)
     everything = np.full_like(mask, 255)
-    assert expansion(_found(everything, grown, part), PLACED) == pytest.approx(200 / area)
+    assert more >= 200
+    assert expansion(_found(everything, grown, part), PLACED) == pytest.approx(more / area)
+    assert expansion(_found(everything, stray, part), PLACED) == pytest.approx(more / area), "a stray is no growth"
     assert expansion(_found(everything, mask, part), PLACED) == 0
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from inpaint_server.imaging.components import find_runs, paint_runs
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.mask import THRESHOLD, erode
 from inpaint_server.imaging.neighbourhood import count_around
@@ -33,13 +34,15 @@ def expansion(found: Candidates, placed: PlacedProduct) -> float:
 
     (area(found or mask) - area(mask)) / area(mask), after Eshratifar et al., Salient Object-Aware Background
     Generation using Text-Guided Diffusion Models, 2024, section 4. Of the candidates the one most like the mask counts:
-    the others are parts of the product, or the product with what it stands on.
+    the others are parts of the product, or the product with what it stands on. What is found apart from the product has
+    not grown from it: a segmenter's stray, or another thing of the scene.
     """
     mask = mask_on_canvas(placed) >= THRESHOLD
     candidates = found.masks >= THRESHOLD
     alike = [(one & mask).sum() / max(1, (one | mask).sum()) for one in candidates]
-    grown = candidates[int(np.argmax(alike))] & ~mask
-    return float(grown.sum() / max(1, mask.sum()))
+    runs = find_runs(candidates[int(np.argmax(alike))] | mask, diagonal=True)
+    joined = paint_runs(runs, runs.areas_of(mask) > 0, mask.shape)
+    return float((joined & ~mask).sum() / max(1, mask.sum()))
 
 
 def seam(scene: Pixels, masks: Sequence[PaintMask], product: ProductMask) -> float:
