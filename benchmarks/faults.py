@@ -2,8 +2,9 @@
 
     python -m benchmarks.faults [--rounds 3] [--load-seconds 20]
 
-Each round kills the engine, the front door's Java, its guard and a handler's worker at idle, in a mask, in a pass and
-in encoding (the request stands at that stage: see `tests/trust/gated_engine.py`); two more kills are the supervisor's.
+Each round kills the engine, the front door's Java, its guard, a handler's worker and the process that workers are
+forked from, at idle, in a mask, in a pass and in encoding (the request stands at that stage: see
+`tests/trust/gated_engine.py`); two more kills are the supervisor's.
 Fails where a caller gets half an answer or one that is not JSON, where the server is not back 10 s after what its parts
 took to load, where a process is left behind, or where a part was started more often than it was killed.
 """
@@ -28,7 +29,8 @@ from tests.trust.servers import plain_server
 from tests.trust.traffic import advert
 
 BACK_WITHIN_S = 10.0
-TOLD_WHEN_STARTED = {"engine": "engine warm", "Java": "front door open", "guard": "front door open"}
+DOOR_PARTS = ("Java", "guard", "workers' parent")
+TOLD_WHEN_STARTED = {"engine": "engine warm", **dict.fromkeys(DOOR_PARTS, "front door open")}
 
 
 class Report:
@@ -75,7 +77,7 @@ def gated_server(folder: Path, **environment: str) -> Server:
 
 def kill_everything(report: Report, rounds: int) -> None:
     """One server for each part that is killed, so that no server sees more restarts than it allows."""
-    for part in ("engine", "worker", "Java", "guard"):
+    for part in ("engine", "worker", *DOOR_PARTS):
         with tempfile.TemporaryDirectory() as folder, gated_server(Path(folder)) as server:
             server.wait_for("serving", 300)
             for number in range(rounds * len(STAGES)):
@@ -99,7 +101,7 @@ def seconds_to_load(server: Server, part: str) -> float:
 def count_starts(report: Report, server: Server, part: str, kills: int) -> None:
     """No part is started again but for a kill."""
     said = "".join(server.lines)
-    expected = {"engine fault": kills * (part == "engine"), "front door fault": kills * (part in {"Java", "guard"})}
+    expected = {"engine fault": kills * (part == "engine"), "front door fault": kills * (part in DOOR_PARTS)}
     for event, number in expected.items():
         if (seen := said.count(f'"{event}"')) > number:
             report.faults.append(f"{part}: {seen} x {event} for {number} kills")
@@ -160,7 +162,7 @@ def stop_in_the_middle() -> str:
 
 def main(
     *,
-    rounds: Annotated[int, typer.Option(help="Kills of each of four parts at each of four stages.")] = 3,
+    rounds: Annotated[int, typer.Option(help="Kills of each of five parts at each of four stages.")] = 3,
     load_seconds: Annotated[float, typer.Option(help="How long the slow bundle loads.")] = 20.0,
 ) -> None:
     """Run everything, print what was seen, exit 1 where something must not have been."""

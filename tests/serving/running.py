@@ -168,6 +168,12 @@ class Server:
         """Every process of this server, wherever it hangs in the tree, whose command line contains `word`."""
         return [int(path.name) for path in Path("/proc").glob("[0-9]*") if self._is_ours(int(path.name), word)]
 
+    def parent_of_workers(self) -> int:
+        """The process that the front door's workers are forked from."""
+        workers = self.pids("model_service_worker")
+        parents = {pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) for pid in workers}
+        return next(pid for pid, parent in parents.items() if parent not in workers)
+
     def _is_ours(self, pid: int, word: str) -> bool:
         try:
             environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

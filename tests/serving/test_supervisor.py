@@ -121,9 +121,34 @@ def test_the_front_door_is_opened_again_whichever_of_its_processes_is_killed():
             os.kill(pid, signal.SIGKILL)
             server.wait_for("state", state="ready")
             assert server.invoke(b'{"again": 1}').json == {"again": 1}
-        for pid in server.pids("model_service_worker"):
+        workers = server.pids("model_service_worker")
+        for pid in workers:
             os.kill(pid, signal.SIGKILL)
         server.wait_for("front door fault")
+        server.wait_for("state", state="ready")
+        assert server.invoke(b'{"again": 1}').json == {"again": 1}
+        assert server.stop() == 0
+        assert server.pids() == []
+
+
+def test_killed_workers_are_replaced_and_without_what_replaces_them_the_front_door_is_opened_again(tmp_path: Path):
+    gate = Gate(tmp_path / "gate")
+    with Server() as server, ThreadPoolExecutor(1) as pool:
+        server.wait_for("serving")
+        parent = server.parent_of_workers()
+        for pid in server.pids("model_service_worker"):
+            if pid != parent:
+                os.kill(pid, signal.SIGKILL)
+        while (reply := server.invoke(b'{"again": 1}')).status != 200:
+            assert reply.status == 500
+        running = pool.submit(server.invoke, b'{"still": 1}', wait=str(gate.path))
+        gate.arrived()
+        os.kill(parent, signal.SIGKILL)
+        assert server.invoke(b'{"meanwhile": 1}').json == {"meanwhile": 1}
+        gate.open()
+        assert running.result().json == {"still": 1}
+        fault = server.wait_for("front door fault")
+        assert fault["reason"] == "the process that workers are forked from ended"
         server.wait_for("state", state="ready")
         assert server.invoke(b'{"again": 1}').json == {"again": 1}
         assert server.stop() == 0

@@ -74,16 +74,21 @@ def send(server: Server, order: Order) -> Seen:
 
 def worker_at_work(server: Server) -> int:
     """The handler's worker that answers a request (it holds the run folder's lock), or any that waits for one."""
-    workers = server.pids("model_service_worker")
+    parent = server.parent_of_workers()
+    workers = [pid for pid in server.pids("model_service_worker") if pid != parent]
     holders = {int(line.split()[4]) for line in Path("/proc/locks").read_text().splitlines() if " FLOCK " in line}
     return next((pid for pid in workers if pid in holders), workers[0])
 
+
+OUTLIVED = {"engine", "workers' parent"}
+"""Parts without which a request that stands at a gate still goes on, or its gate has to open before it is answered."""
 
 PARTS: dict[str, Callable[[Server], int]] = {
     "engine": lambda server: server.pids("gated_engine --uds")[0],
     "Java": lambda server: server.pids("ModelServer ")[0],
     "guard": lambda server: server.pids("serving.guard ")[0],
     "worker": worker_at_work,
+    "workers' parent": Server.parent_of_workers,
     "supervisor": lambda server: server.process.pid,
 }
 
@@ -109,16 +114,18 @@ def strike(server: Server, gates: Path, part: str, stage: str, seed: int) -> Out
         gate.path.unlink()
         os.kill(PARTS[part](server), signal.SIGKILL)
         begun = time.monotonic()
-        if part == "engine":
+        if part in OUTLIVED:
             gate.open()
         seen = caller.result()
-        if part != "engine":
+        if part not in OUTLIVED:
             gate.open()
     return _until_back(server, Outcome(caller=seen, seconds=time.monotonic() - begun), part, seed)
 
 
 def _until_back(server: Server, outcome: Outcome, part: str, seed: int) -> Outcome:
     begun = time.monotonic()
+    if part == "workers' parent":  # its workers still answer; only then is the front door opened again
+        server.wait_for("front door open")
     while part != "supervisor" and time.monotonic() - begun < PATIENCE_S:
         order = advert(seed)
         seen = send(server, order)

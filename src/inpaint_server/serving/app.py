@@ -217,8 +217,10 @@ class EngineApp:
         """The engine's answer within the deadline; past it the job ends between two steps and the caller knows now."""
         job = loaded.engine.submit(call.request, deadline_s=self.settings.deadline_s)
         self._jobs.add(job)
+        answer = asyncio.wrap_future(job.answer)
+        answer.add_done_callback(_heard)
         try:
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(job.answer)), self.settings.deadline_s)
+            return await asyncio.wait_for(asyncio.shield(answer), self.settings.deadline_s)
         except TimeoutError:
             job.end(job.too_late())
             raise job.too_late() from None
@@ -228,6 +230,12 @@ class EngineApp:
         finally:
             self._jobs.discard(job)
             record.stages["queue"] = (job.started or time.monotonic()) - job.admitted
+
+
+def _heard(answer: asyncio.Future[Answer]) -> None:
+    """An error that comes after its caller has left is nobody's to hear; asyncio would log it as forgotten."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _response(reply: Reply, request_id: str) -> Response:

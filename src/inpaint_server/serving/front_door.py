@@ -22,6 +22,11 @@ FIRST_ON_CLASS_PATH = PLUGIN / "first"
 
 SPARE_WORKERS = 4
 
+# As /proc/net/unix and /proc/net/tcp spell them; the address is 127.0.0.1:9000, multi-model-server's first worker's.
+_LISTENING_UNIX = "00010000"
+_LISTENING_TCP = "0A"
+_WORKERS_TCP = "0100007F:2328"
+
 # The last two silence warnings of newer versions; older ones ignore them.
 _JAVA_OPTIONS = (
     "-Xms64m -XX:+ExitOnOutOfMemoryError -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData "
@@ -62,10 +67,14 @@ def _inner_sockets(folder: RunFolder, public_port: int) -> dict[str, str]:
     Java needs a library for that, which it unpacks there; where files may not be executed (a container's tmpfs) it is
     TCP on the loopback interface, workers from port 9000 on, and so one server for each network namespace.
     """
-    if not os.statvfs(folder.path).f_flag & os.ST_NOEXEC:
+    if _uses_unix_sockets(folder):
         return {"use_native_io": "true", "management_address": f"unix:{folder.management}"}
     ports = (port for port in range(18_000, 32_000) if port != public_port and _is_free("127.0.0.1", port))
     return {"use_native_io": "false", "management_address": f"http://127.0.0.1:{next(ports)}"}
+
+
+def _uses_unix_sockets(folder: RunFolder) -> bool:
+    return not os.statvfs(folder.path).f_flag & os.ST_NOEXEC
 
 
 def _is_free(host: str, port: int) -> bool:
@@ -116,6 +125,14 @@ def worker_answers(port: int, token: str, timeout: float) -> bool:
         connection.close()
 
 
+def replaces_workers(folder: RunFolder) -> bool:
+    """Whether the process that workers are forked from still listens: without it, a worker that dies stays dead."""
+    if _uses_unix_sockets(folder):
+        sockets = [line.split() for line in Path("/proc/self/net/unix").read_text().splitlines()[1:]]
+        return any(row[3] == _LISTENING_UNIX and row[-1] == str(folder.workers) for row in sockets)
+    return any(row[1] == _WORKERS_TCP and row[3] == _LISTENING_TCP for row in _connections())
+
+
 def require_free_port(port: int) -> None:
     """Check that the public port can be bound.
 
@@ -128,5 +145,9 @@ def require_free_port(port: int) -> None:
 
 def has_unsent_bytes(port: int) -> bool:
     """Whether a connection of the public port still has bytes to send (the kernel's table of IPv4 connections)."""
-    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
-    return any(row[1].endswith(f":{port:04X}") and not row[4].startswith("00000000") for row in rows)
+    return any(row[1].endswith(f":{port:04X}") and not row[4].startswith("00000000") for row in _connections())
+
+
+def _connections() -> list[list[str]]:
+    """The kernel's table of IPv4 connections: local address in column 1, state in column 3, queues in column 4."""
+    return [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]

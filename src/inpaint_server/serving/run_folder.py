@@ -35,6 +35,11 @@ class RunFolder:
         return self.path / "management.sock"
 
     @property
+    def workers(self) -> Path:
+        """The socket on which multi-model-server's first worker takes connections, and forks one for each."""
+        return self.path / ".mms.sock.9000"
+
+    @property
     def model(self) -> Path:
         """The empty folder that multi-model-server is told is the model."""
         return self.path / "model"

@@ -166,6 +166,8 @@ class Supervisor:
         """Why the front door has to be started again, or nothing."""
         if door.exit_code is not None:
             return f"ended with code {door.exit_code}"
+        if not front_door.replaces_workers(self._folder) and not self._folder.is_working():
+            return "the process that workers are forked from ended"
         self._door_silence.note(lambda: self._worker_answers() or self._folder.is_working())
         seconds = self._door_silence.seconds
         return f"no answer for {seconds:.0f} s" if seconds > self._pace.door_hang else ""
