@@ -61,7 +61,7 @@ class Context(Protocol):
         """The id that the front door gave the request."""
         ...
 
-    def get_all_request_header(self, idx: int) -> dict[str, Any]:
+    def get_all_request_header(self, idx: int) -> dict[str, str]:
         """Headers in the caller's spelling."""
         ...
 
@@ -92,7 +92,8 @@ def handle(data: list[dict[str, Any]] | None, context: Context) -> list[bytes] |
     """Answer the requests that multi-model-server hands over (one at a time as it is set up here).
 
     Args:
-        data: For each request its parameters by name; None: the call made once, when a worker loads.
+        data: For each request its parameters by name, of which there is one, `body`; None: the call made once, when a
+            worker loads.
         context: Their headers, and where status and headers of the answers go.
 
     Returns:
@@ -120,11 +121,10 @@ def _answer(fields: dict[str, Any], context: Context, index: int, folder: RunFol
     return body
 
 
-def _reply(fields: dict[str, Any], headers: dict[str, Any], request_id: str, folder: RunFolder) -> Reply:
-    token = headers.get(PROBE_HEADER)
-    if isinstance(token, str) and token == folder.probe_token():
+def _reply(fields: dict[str, Any], headers: dict[str, str], request_id: str, folder: RunFolder) -> Reply:
+    if headers.get(PROBE_HEADER) == folder.probe_token():
         return Reply(status=200, content_type=content_types.JSON, body=b"{}")
-    sent = {name: _latin(headers[name]) for name in FORWARDED if isinstance(headers.get(name), str)}
+    sent = {name: _latin(headers[name]) for name in FORWARDED if name in headers}
     sent["x-request-id"] = request_id
     if TYPE_HEADER in headers:
         sent["content-type"] = _latin(headers[TYPE_HEADER])
