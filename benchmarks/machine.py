@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from inpaint_server import __version__
+
 
 def describe() -> dict[str, str]:
     """The machine, its load and the libraries, by name."""
@@ -23,7 +25,8 @@ def describe() -> dict[str, str]:
         "software": ", ".join(
             (
                 f"Python {platform.python_version()}",
-                *(f"{name} {version(name)}" for name in ("torch", "diffusers", "transformers", "inpaint-server")),
+                *(f"{name} {version(name)}" for name in ("torch", "diffusers", "transformers")),
+                f"inpaint-server {__version__}",
             )
         ),
     }
