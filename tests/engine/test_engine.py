@@ -229,7 +229,7 @@ def test_only_who_fits_alone_neither_is_told_of_memory(painter: PlainPainter, na
 
 def all_gone(held: Sequence[weakref.ref[Any]]) -> bool:
     """Whether nothing is alive any more, once the threads have come to rest."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + WAIT_S
     while any(one() is not None for one in held) and time.monotonic() < until:
         gc.collect()
     return all(one() is None for one in held)
