@@ -73,6 +73,7 @@ class Supervisor:
         self._door: Child | None = None
         self._engine_silence = Silence()
         self._door_silence = Silence()
+        self._sees_parent_of_workers = False
         self._deaths: deque[float] = deque()
 
     def serve(self) -> None:
@@ -159,6 +160,8 @@ class Supervisor:
             door.kill_group()
             raise CannotServe(f"The front door does not open on port {self._settings.port}; its log says why.")
         self._door_silence = Silence()
+        # Where the kernel's tables do not tell (a sandbox's), silence alone does.
+        self._sees_parent_of_workers = front_door.replaces_workers(self._folder)
         self._log.info("front door open", seconds=round(time.monotonic() - began, 2))
         return door
 
@@ -166,7 +169,8 @@ class Supervisor:
         """Why the front door has to be started again, or nothing."""
         if door.exit_code is not None:
             return f"ended with code {door.exit_code}"
-        if not front_door.replaces_workers(self._folder) and not self._folder.is_working():
+        lost = self._sees_parent_of_workers and not front_door.replaces_workers(self._folder)
+        if lost and not self._folder.is_working():
             return "the process that workers are forked from ended"
         self._door_silence.note(lambda: self._worker_answers() or self._folder.is_working())
         seconds = self._door_silence.seconds
