@@ -74,7 +74,7 @@ class Result:
         words: Its background prompt and its foreground prompt.
         interior: Mean difference from the photo resampled once, inside the mask eroded by 2 pixels, grey levels.
         seam: Colour step where the passes meet, over that of their surroundings; 1 = none.
-        expansion: The product's growth, fraction of its area.
+        expansion: What is found beyond the product and joined to it, fraction of its area.
         growth: By how much that is more than of the same product alone on grey, where nothing can have grown.
         colour_distance: Between the scene right beside the product and the scene beyond, CIE 1976 Lab.
         colour_step: By how much that is more than at the same place of the background that was generated first.

@@ -23,11 +23,16 @@ def overflowing(painter: Painter) -> Checkpoint:
     """The demo's, in half precision, its decoder's first layers scaled so that what follows is beyond its range."""
     vae = copy.deepcopy(painter.text_to_image.vae)
     assert isinstance(vae, AutoencoderTiny)
-    layers = [layer for layer in vae.decoder.modules() if isinstance(layer, torch.nn.Conv2d)]
+    make_overflow(vae.decoder)
+    return replace(painter.text_to_image, vae=vae.half())
+
+
+def make_overflow(coder: torch.nn.Module) -> None:
+    """Scale its first layers up and its last one down again."""
+    layers = [layer for layer in coder.modules() if isinstance(layer, torch.nn.Conv2d)]
     for layer in layers[:2]:
         layer.weight.data *= MUCH
     layers[-1].weight.data /= MUCH
-    return replace(painter.text_to_image, vae=vae.half())
 
 
 def test_what_overflows_in_half_precision_is_decoded_in_float32(overflowing: Checkpoint):
@@ -45,10 +50,7 @@ def test_what_overflows_in_half_precision_is_decoded_in_float32(overflowing: Che
 def test_what_overflows_in_half_precision_is_encoded_in_float32_and_handed_on_in_half(painter: Painter):
     vae = copy.deepcopy(painter.inpainting.vae)
     assert isinstance(vae, AutoencoderTiny)
-    layers = [layer for layer in vae.encoder.modules() if isinstance(layer, torch.nn.Conv2d)]
-    for layer in layers[:2]:
-        layer.weight.data *= MUCH
-    layers[-1].weight.data /= MUCH
+    make_overflow(vae.encoder)
     overflowing = replace(painter.inpainting, vae=vae.half())
     picture = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(0)).half()
     with torch.inference_mode():
