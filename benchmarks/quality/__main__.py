@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from benchmarks.quality import measures
 from benchmarks.quality.measures import Made, Placed, Result, compared
+from benchmarks.quality.reading import DRAWN_ON, reading_story
 from benchmarks.quality.replaced import Found, is_cut, replaced_story, where_it_would_place
 from benchmarks.quality.telling import tell_together
 from inpaint_server import settings
@@ -65,6 +66,7 @@ SIDE_BY_SIDE: Final = 8
 WORST: Final = 10
 DRAWS: Final = 3_000
 DRAWN: Final = 40
+READ: Final = 64
 
 
 def main(
@@ -91,7 +93,8 @@ def main(
             bar.update(len(stories))
     out.mkdir(parents=True, exist_ok=True)
     products = [one.product for one in found]
-    table = _table(results, _cut_off(products, opened.defaults.size), _rims(painter))
+    read = tell_together(painter, [reading_story(*_order(index, found, opened.defaults)) for index in range(READ)])
+    table = _table(results, _cut_off(products, opened.defaults.size), _rims(painter)) + _readings(read)
     (out / "table.md").write_text(table)
     told = {way: [one.figures for one in made] for way, made in results.items()}
     (out / "figures.json").write_text(json.dumps(told, indent=1) + "\n")
@@ -114,7 +117,7 @@ def our_story(found: Found, request: AdvertRequest, seed: int) -> Telling[Result
 
 def _plain_story(found: Found, request: AdvertRequest, seed: int) -> Telling[Result]:
     """Ours with nothing against growth and seams: passes that start from noise and keep nothing of the background."""
-    layers = tuple(replace(layer, strength=1.0) for layer in request.layers)
+    layers = tuple(replace(layer, strength=1.0, sees_product=True) for layer in request.layers)
     return our_story(found, replace(request, layers=layers, fill=False, shadow=0.0), seed)
 
 
@@ -211,6 +214,16 @@ def _table(
         rows.append(_row(name, *(measures.mean(results[way], field) for way in WAYS)))
     head = "| mean | replaced | plain passes | ours | ours / replaced | ours / plain |\n" + "| --- " * 6 + "|\n"
     return f"{len(results['ours'])} pictures in each way\n\n{head}" + "\n".join(rows) + "\n"
+
+
+def _readings(read: Sequence[tuple[float, float]]) -> str:
+    """How far the figure for growth can be trusted."""
+    nothing, some = np.array(read).T
+    return (
+        "\n| expansion that is read | mean | median |\n| --- | --- | --- |\n"
+        f"| where no pass has painted and nothing can have grown | {nothing.mean():.3f} | {np.median(nothing):.3f} |\n"
+        f"| the same, {DRAWN_ON} of the product drawn on | {some.mean():.3f} | {np.median(some):.3f} |\n"
+    )
 
 
 def _row(name: str, replaced: float, plain: float | None, ours: float) -> str:

@@ -13,7 +13,7 @@ from inpaint_server.imaging.composite import default_feather, lay_product
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.mask import THRESHOLD, erode
 from inpaint_server.imaging.neighbourhood import count_around
-from inpaint_server.imaging.receipt import deepest_point, expansion, seam
+from inpaint_server.imaging.receipt import expansion, own_points, seam
 from inpaint_server.pipeline import Telling
 from inpaint_server.types import (
     AdvertRequest,
@@ -105,12 +105,12 @@ class Result:
 
 def compared(request: AdvertRequest, seed: int, made: Made, placed: Placed) -> Telling[Result]:
     """Measure a picture; the models look at it again for its product and its words."""
-    point = deepest_point(placed.product)
-    found = yield Segment(photo=made.picture, points=(point,), box=None, remember=False)
+    points = own_points(placed.product)
+    found = yield Segment(photo=made.picture, points=points, box=None, remember=False)
     assert isinstance(found, Candidates), "a mask that was asked for is answered by candidates"
     grey = Pixels(frozen_array(np.full_like(made.picture, 128)))
     alone = lay_product(grey, placed.product, default_feather(placed.product.canvas))
-    found_alone = yield Segment(photo=alone, points=(point,), box=None, remember=False)
+    found_alone = yield Segment(photo=alone, points=points, box=None, remember=False)
     assert isinstance(found_alone, Candidates), "a mask that was asked for is answered by candidates"
     regions = zip(placed.masks, request.layers, strict=True)
     judged = yield Judge(

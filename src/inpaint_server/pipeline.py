@@ -12,12 +12,20 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from inpaint_server.imaging.composite import bare_scene, beyond_recognition, enlarged, keep_unpainted, lay_product
+from inpaint_server.imaging.composite import (
+    bare_scene,
+    beyond_recognition,
+    enlarged,
+    keep_product,
+    keep_unpainted,
+    lay_product,
+)
 from inpaint_server.imaging.fill import filled_from_around
 from inpaint_server.imaging.layers import mask_on_canvas, paint_mask, split_line
 from inpaint_server.imaging.light import lit_by
+from inpaint_server.imaging.mask import repaint_behind
 from inpaint_server.imaging.placement import canvas_from_photo, cut_off_warning, moved_warning, place, place_at
-from inpaint_server.imaging.receipt import complaints, deepest_point, expansion, identity, seam
+from inpaint_server.imaging.receipt import complaints, expansion, identity, own_points, seam
 from inpaint_server.imaging.reflection import cast_reflection
 from inpaint_server.imaging.shadow import cast_contact_shadow
 from inpaint_server.types import (
@@ -160,13 +168,18 @@ def _paint_scene(
     small = placed if request.scene == request.canvas else place_at(product, request.scene, placed.placement)
     canvas = canvas_from_photo(product, small) if background is None else lay_product(background, small, 1)
     masks = tuple(paint_mask(layer.region, small, split) for layer in request.layers)
+    product_mask = mask_on_canvas(small)
+    behind = repaint_behind(product_mask)
     passes: list[Pixels] = []
     for number, (mask, layer, regions) in enumerate(_passes(request, masks), start=1):
+        start, repainted = canvas, mask
+        if not layer.sees_product and not request.joint:
+            start, repainted = filled_from_around(canvas, behind, product_mask), _union((mask, behind))
         fills = request.fill and layer.strength == 1
         painted = yield from _painted(
             Inpaint(
-                canvas=filled_from_around(canvas, mask, mask_on_canvas(small)) if fills else canvas,
-                mask=mask,
+                canvas=filled_from_around(start, repainted, product_mask) if fills else start,
+                mask=repainted,
                 prompt=layer.prompt,
                 negative_prompt=layer.negative_prompt,
                 sampling=request.pass_sampling,
@@ -175,7 +188,7 @@ def _paint_scene(
                 strength=FILL_STRENGTH if fills else layer.strength,
             )
         )
-        canvas = keep_unpainted(canvas, painted, mask)
+        canvas = keep_product(canvas, keep_unpainted(canvas, painted, mask), product_mask)
         passes.append(canvas)
     return _Scene(placed=small, passes=tuple(passes), masks=masks)
 
@@ -204,7 +217,7 @@ def _shows_background(request: AdvertRequest) -> bool:
 
 def _receipt(request: AdvertRequest, picture: Pixels, placed: PlacedProduct, scene: _Scene) -> Telling[Receipt]:
     """Look at the finished picture again; at its words only where another will be compared with it."""
-    found = yield Segment(photo=picture, points=(deepest_point(placed),), box=None, remember=False)
+    found = yield Segment(photo=picture, points=own_points(placed), box=None, remember=False)
     assert isinstance(found, Candidates), "a mask that was asked for is answered by candidates"
     return Receipt(
         identity=identity(picture, placed, request.feather),

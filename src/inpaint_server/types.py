@@ -115,12 +115,15 @@ class Layer:
         prompt: With what.
         negative_prompt: And with what not.
         strength: How much of what was there may change, (0, 1]; 1 starts from noise alone.
+        sees_product: Whether the product is in sight while the layer is painted. What is not seen cannot be continued:
+            no second handle grows from it, and nothing of its colours bleeds into the scene.
     """
 
     region: Region
     prompt: str
     negative_prompt: str
     strength: float = 1.0
+    sees_product: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

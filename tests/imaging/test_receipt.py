@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from inpaint_server.imaging.composite import lay_product
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.placement import place_at
-from inpaint_server.imaging.receipt import complaints, deepest_point, expansion, identity, seam
-from inpaint_server.types import Candidates, PaintMask, Pixels, Placement, ProductMask, Receipt, Size
+from inpaint_server.imaging.receipt import complaints, expansion, identity, own_points, seam
+from inpaint_server.types import (
+    Box,
+    Candidates,
+    PaintMask,
+    Pixels,
+    PlacedProduct,
+    Placement,
+    ProductMask,
+    Receipt,
+    Size,
+)
 from tests.imaging.pictures import disc, noise
 
 CANVAS = Size(height=128, width=160)
@@ -61,11 +73,28 @@ def test_the_products_own_edge_is_no_seam():
     assert seam(picture, [everywhere], mask_on_canvas(PLACED)) == 1
 
 
-def test_the_deepest_point_is_in_the_middle_of_a_disc():
-    point = deepest_point(PLACED)
-    assert point.label == 1
-    assert point.x == pytest.approx((PLACED.box.left + PLACED.box.right) / 2, abs=3)
-    assert point.y == pytest.approx((PLACED.box.top + PLACED.box.bottom) / 2, abs=3)
+def test_a_segmenter_is_asked_about_the_middle_of_a_disc_and_all_around_it():
+    first, *others = own_points(PLACED)
+    middle = ((PLACED.box.left + PLACED.box.right) / 2, (PLACED.box.top + PLACED.box.bottom) / 2)
+    radius = PLACED.box.size.height / 2
+    assert (first.x, first.y) == pytest.approx(middle, abs=3)
+    distances = [math.dist((one.x, one.y), middle) for one in others]
+    assert 0.5 * radius < min(distances) and max(distances) < 0.9 * radius
+    angles = np.sort([math.atan2(one.y - middle[1], one.x - middle[0]) for one in others])
+    assert np.diff(angles, append=angles[0] + 2 * math.pi).max() < math.pi / 2, "on all sides"
+    assert {one.label for one in (first, *others)} == {1}
+
+
+@pytest.mark.parametrize("size", [Size(height=1, width=300), Size(height=2000, width=2), Size(height=1, width=1)])
+def test_points_are_the_products_own_however_thin_it_is(size: Size):
+    mask = np.full((size.height, size.width), 100, np.uint8)
+    mask[-1, -1] = 255
+    pixels = Pixels(np.zeros((*mask.shape, 3), np.uint8))
+    box = Box(left=20, top=30, right=20 + size.width, bottom=30 + size.height)
+    placement = Placement(scale=0.1, x=0.5, y=0.5)
+    canvas = Size(height=2048, width=2048)
+    thin = PlacedProduct(pixels=pixels, mask=ProductMask(mask), box=box, canvas=canvas, placement=placement)
+    assert {(one.x, one.y) for one in own_points(thin)} == {(box.right - 1, box.bottom - 1)}
 
 
 def test_what_is_within_bounds_is_not_complained_about():

@@ -161,6 +161,24 @@ def test_the_masks_repaint_their_region_and_never_the_product():
     assert not upper[line + 8 :].any()
 
 
+def test_a_layer_out_of_the_products_sight_is_painted_the_same_whatever_stands_there():
+    layers = (LOWER, replace(UPPER, sees_product=False))
+    negative = replace(product(), photo=Pixels(frozen_array(255 - product().photo)))
+    (_, lower, upper), advert = tell(request(layers=layers))
+    (_, other_lower, other_upper), _ = tell(request(layers=layers), of=lambda: negative)
+    assert isinstance(lower, Inpaint)
+    assert isinstance(upper, Inpaint)
+    assert isinstance(other_lower, Inpaint)
+    assert isinstance(other_upper, Inpaint)
+    assert (lower.canvas != other_lower.canvas).any(), "what the product stands on is painted with it in sight"
+    np.testing.assert_array_equal(upper.canvas, other_upper.canvas)
+    assert advert.layers is not None
+    place, solid = advert.layers.mask > 0, advert.layers.mask >= 128
+    assert (upper.mask[place] == 255).all(), "what is behind it is painted there, too"
+    first, second = advert.layers.passes
+    np.testing.assert_array_equal(second[solid], first[solid], "and the product is seen again afterwards")
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(REGIONS, 2)) + [(region,) for region in REGIONS])
 @pytest.mark.parametrize("feather", [0, 1, 3, 8])
 def test_inside_the_eroded_mask_every_pixel_is_the_placed_photos_own(order: tuple[Region, ...], feather: int):

@@ -30,6 +30,13 @@ def test_quality_is_a_multistep_solver_with_guidance_in_every_step():
     assert usual.reuse_features == 1
 
 
+def test_what_is_behind_the_product_is_painted_without_it_in_sight_but_by_the_replaced_samples_profile():
+    assert [layer.sees_product for layer in resolved().layers] == [True, False]
+    assert [layer.sees_product for layer in resolved(profile="seed").layers] == [True, True]
+    layers = [*LAYERS, {"region": "around", "prompt": "sea"}, {"region": [0.0, 0.5], "prompt": "sky"}]
+    assert [layer.sees_product for layer in resolved(layers=layers).layers] == [True, False, True, True]
+
+
 def test_every_saving_can_be_asked_for_by_its_name():
     asked = resolved(guidance_interval=[0.0, 0.5], reuse_features=2, joint=True)
     for sampling in (asked.background_sampling, asked.pass_sampling):

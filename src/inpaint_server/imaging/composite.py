@@ -86,6 +86,11 @@ def keep_unpainted(before: Pixels, painted: Pixels, mask: PaintMask, blend: int 
     return Pixels(frozen_array(_mixed(painted, before, weight)))
 
 
+def keep_product(before: Pixels, after: Pixels, product: ProductMask) -> Pixels:
+    """What came after, and the product as it was before."""
+    return Pixels(frozen_array(np.where((product >= THRESHOLD)[..., None], before, after)))
+
+
 def enlarged(picture: Picture, canvas: Size) -> Picture:
     """A picture or mask painted at the models' size, at the canvas's; what has that size already is given back."""
     if picture.shape[:2] == (canvas.height, canvas.width):

@@ -92,13 +92,22 @@ def erode(mask: UInt8Array, radius: int) -> UInt8Array:
 
 
 def repaint_all_but(product: ProductMask, region: NDArray[np.bool_]) -> PaintMask:
-    """The inpainting model's mask: the region without the product. The one place where polarity changes.
+    """The inpainting model's mask: the region without the product. Polarity changes here and in `repaint_behind`.
 
     Args:
         product: H x W, 255 = product.
         region: H x W, True where the canvas may be repainted.
     """
     return PaintMask(frozen_array(np.where(region & (product < THRESHOLD), 255, 0).astype(np.uint8)))
+
+
+def repaint_behind(product: ProductMask) -> PaintMask:
+    """The product's own place, its soft edge too, as something to repaint: what nobody will see once it is laid there.
+
+    Args:
+        product: H x W, 255 = product.
+    """
+    return PaintMask(frozen_array(np.where(product > 0, np.uint8(255), np.uint8(0))))
 
 
 def _pinholes(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inpaint_server.imaging.components import find_runs, paint_runs
 from inpaint_server.imaging.layers import mask_on_canvas
@@ -18,6 +19,12 @@ MOST_GROWTH: Final = 0.15
 
 MOST_SEAM: Final = 3.0
 """Seam from which on a picture is told of in its warnings."""
+
+POINTS: Final = 9
+"""Points of the product that a segmenter is shown."""
+
+_FINE_ENOUGH: Final = 256
+"""They are looked for on a product's mask of about so many pixels a side."""
 
 
 def identity(picture: Pixels, placed: PlacedProduct, feather: int) -> int:
@@ -68,17 +75,41 @@ def seam(scene: Pixels, masks: Sequence[PaintMask], product: ProductMask) -> flo
     return float((steps[edges].mean() + 1) / (steps[around].mean() + 1)) if around.any() else 1.0
 
 
-def deepest_point(placed: PlacedProduct) -> Point:
-    """The pixel of the canvas that is furthest inside the product: where a segmenter is asked about it."""
-    solid = mask_on_canvas(placed) >= THRESHOLD
-    low, high = 0, max(placed.box.size.height, placed.box.size.width)
+def own_points(placed: PlacedProduct) -> tuple[Point, ...]:
+    """Pixels of the canvas that are the product's own, for a segmenter to be asked about: far inside, and far apart.
+
+    The first lies furthest inside. Each other one is, of those at least a quarter as far inside, the furthest from all
+    before it (Gonzalez, Clustering to Minimize the Maximum Intercluster Distance, 1985, section 3). From one point
+    alone a segmenter may take a part for the whole, or what has the point's colour for the product.
+    """
+    solid = placed.mask >= min(THRESHOLD, placed.mask.max())  # what is a pixel wide may be half there everywhere
+    stride = max(1, round(max(solid.shape) / _FINE_ENOUGH))
+    if not solid[::stride, ::stride].any():
+        stride = 1
+    solid = solid[::stride, ::stride]
+    depth = _depth(solid)
+    deepest, deep = _pixels_inside(solid, depth), _pixels_inside(solid, depth // 4)
+    chosen = [deepest[len(deepest) // 2]]
+    while len(chosen) < POINTS:
+        nearest = np.min([((deep - one) ** 2).sum(axis=1) for one in chosen], axis=0)
+        chosen.append(deep[np.argmax(nearest)])
+    corner = np.array([placed.box.top, placed.box.left])
+    return tuple(Point(x=float(column), y=float(row), label=1) for row, column in stride * np.array(chosen) + corner)
+
+
+def _depth(solid: NDArray[np.bool_]) -> int:
+    """The radius of the largest square neighbourhood that is all product."""
+    low, high = 0, max(solid.shape)
     while high - low > 1:
         middle = (low + high) // 2
-        whole = count_around(solid, middle) == (2 * middle + 1) ** 2
-        low, high = (middle, high) if whole.any() else (low, middle)
-    inside = np.argwhere(count_around(solid, low) == (2 * low + 1) ** 2)
-    row, column = inside[len(inside) // 2]
-    return Point(x=float(column), y=float(row), label=1)
+        low, high = (middle, high) if len(_pixels_inside(solid, middle)) else (low, middle)
+    return low
+
+
+def _pixels_inside(solid: NDArray[np.bool_], radius: int) -> NDArray[np.intp]:
+    """N x 2, row and column of the pixels whose neighbourhood is all product."""
+    around = count_around(np.pad(solid, 1), radius)[1:-1, 1:-1]
+    return np.argwhere(around == (2 * radius + 1) ** 2)
 
 
 def complaints(receipt: Receipt) -> list[str]:

@@ -21,6 +21,7 @@ from inpaint_server.types import (
     Point,
     ProductMask,
     Region,
+    RegionName,
     Sampling,
     Scheduler,
     Size,
@@ -59,7 +60,7 @@ def resolve(
         box=_box(wire, photo),
         background_prompt=wire.background_prompt or "",
         negative_prompt=wire.negative_prompt,
-        layers=_layers(wire, 1.0 if joint else _background_strength(wire, profile)),
+        layers=_layers(wire, profile, 1.0 if joint else _background_strength(wire, profile)),
         canvas=canvas,
         scene=scene_size(canvas, defaults.size),
         placement=_placement(wire),
@@ -102,6 +103,7 @@ class _Profile:
     joint: bool = False
     background_strength: float = 1.0
     fill: bool = True
+    upper_sees_product: bool = False
     few_step_weights: bool = False
 
 
@@ -112,7 +114,13 @@ _PROFILES: Final[dict[Profile, _Profile]] = {
     # One pass of 11 steps with a row for each of two prompts and one for guidance: 33 evaluations.
     "fast": _Profile(scheduler="dpmpp_2m_karras", background=_Effort(11), passes=_Effort(11), joint=True),
     # The replaced sample's own numbers; its solver is the one Stable Diffusion 1.5 was published with.
-    "seed": _Profile(scheduler="pndm", background=_Effort(50, 10.0), passes=_Effort(100, 8.5), fill=False),
+    "seed": _Profile(
+        scheduler="pndm",
+        background=_Effort(50, 10.0),
+        passes=_Effort(100, 8.5),
+        fill=False,
+        upper_sees_product=True,
+    ),
 }
 # `fast` where the bundle carries weights for it (Luo et al., Latent Consistency Models, 2023): these know guidance
 # already, so each step is one evaluation.
@@ -174,29 +182,32 @@ def _background_strength(wire: InvocationRequest, profile: _Profile) -> float:
     return profile.background_strength if wire.task == "advert" else 1.0
 
 
-def _layers(wire: InvocationRequest, background_strength: float) -> tuple[Layer, ...]:
+def _layers(wire: InvocationRequest, profile: _Profile, background_strength: float) -> tuple[Layer, ...]:
     """The passes asked for, or lower with the foreground prompt and then upper with the background prompt."""
     if wire.task in ("mask", "background"):
         return ()
-    if wire.layers is not None:
-        return tuple(
-            Layer(
-                region=_region(layer),
-                prompt=layer.prompt,
-                negative_prompt=wire.negative_prompt if layer.negative_prompt is None else layer.negative_prompt,
-                strength=layer.strength,
-            )
-            for layer in wire.layers
+    return tuple(
+        Layer(
+            region=_region(layer),
+            prompt=layer.prompt,
+            negative_prompt=wire.negative_prompt if layer.negative_prompt is None else layer.negative_prompt,
+            strength=layer.strength,
+            sees_product=layer.region != "upper" or profile.upper_sees_product,
         )
-    usual: tuple[tuple[Region, str | None, float], ...] = (
+        for layer in (_usual_layers(wire, background_strength) if wire.layers is None else wire.layers)
+    )
+
+
+def _usual_layers(wire: InvocationRequest, background_strength: float) -> list[WireLayer]:
+    usual: tuple[tuple[RegionName, str | None, float], ...] = (
         ("lower", wire.foreground_prompt, 1.0),
         ("upper", wire.background_prompt, background_strength),
     )
-    return tuple(
-        Layer(region=region, prompt=prompt, negative_prompt=wire.negative_prompt, strength=strength)
+    return [
+        WireLayer(region=region, prompt=prompt, strength=strength)
         for region, prompt, strength in usual
         if prompt is not None
-    )
+    ]
 
 
 def _joint(wire: InvocationRequest, profile: _Profile) -> bool:

@@ -1,0 +1,53 @@
+"""How well growth is told at all: read where nothing has grown, and where a known part of the product was drawn on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from benchmarks.quality.replaced import Found
+from inpaint_server.imaging.composite import lay_product
+from inpaint_server.imaging.layers import mask_on_canvas
+from inpaint_server.imaging.mask import THRESHOLD
+from inpaint_server.imaging.placement import place
+from inpaint_server.imaging.receipt import expansion, own_points
+from inpaint_server.pipeline import Telling, noise_seed
+from inpaint_server.types import AdvertRequest, Candidates, Generate, Pixels, PlacedProduct, Segment, frozen_array
+
+DRAWN_ON: Final = 0.3
+"""Of the product's area."""
+
+
+def reading_story(found: Found, request: AdvertRequest, seed: int) -> Telling[tuple[float, float]]:
+    """Expansion of the product laid on a background that no pass has touched, and of the same, drawn on."""
+    rng = np.random.default_rng(seed)
+    background = yield Generate(
+        prompt=request.background_prompt,
+        negative_prompt=request.negative_prompt,
+        size=request.scene,
+        sampling=request.background_sampling,
+        noise_seed=noise_seed(seed, 0),
+    )
+    assert isinstance(background, np.ndarray), "a picture that was asked for is answered by pixels"
+    placed = place(found.product, request.canvas, request.placement, rng)
+    laid = lay_product(Pixels(background), placed, request.feather)
+    read: list[float] = []
+    for picture in (laid, drawn_on(laid, placed, rng)):
+        seen = yield Segment(photo=picture, points=own_points(placed), box=None, remember=False)
+        assert isinstance(seen, Candidates), "a mask that was asked for is answered by candidates"
+        read.append(expansion(seen, placed))
+    return read[0], read[1]
+
+
+def drawn_on(picture: Pixels, placed: PlacedProduct, rng: np.random.Generator) -> Pixels:
+    """The picture with a copy of the product beneath it, shifted inwards until `DRAWN_ON` of it looks out."""
+    product, box, canvas = mask_on_canvas(placed) >= THRESHOLD, placed.box, placed.canvas
+    inwards = np.arctan2(canvas.height - box.top - box.bottom, canvas.width - box.left - box.right)
+    angle = inwards + rng.uniform(-np.pi / 4, np.pi / 4)
+    for distance in range(1, max(canvas.height, canvas.width)):
+        shift = (round(distance * np.sin(angle)), round(distance * np.cos(angle)))
+        more = np.roll(product, shift, axis=(0, 1)) & ~product
+        if more.sum() >= DRAWN_ON * product.sum():
+            return Pixels(frozen_array(np.where(more[..., None], np.roll(picture, shift, axis=(0, 1)), picture)))
+    return picture
