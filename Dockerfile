@@ -18,7 +18,7 @@ python3 -c '
 import pathlib, tomllib
 project = tomllib.loads(pathlib.Path("/pyproject.toml").read_text())["project"]
 extras = project["optional-dependencies"]
-print(*project["dependencies"], *extras["aws"], *extras["gpu"], sep="\n")
+print(*project["dependencies"], *extras["aws"], *extras["gpu"], *extras["sign"], sep="\n")
 ' > /direct.txt
 END
 

@@ -3,9 +3,9 @@
     python scripts/supply_chain.py licences            # write docs/licences.md again
     python scripts/supply_chain.py sbom out/sbom.json  # CycloneDX 1.6
 
-Both name what the image installs: the closure of the project's dependencies with the extras `aws` and `gpu`, at the
-versions of requirements.lock, on Linux and x86-64. Licences are read from the packages' own metadata, so they must be
-installed (`make setup`); the few that tell nothing there are named below.
+Both name what the image installs: the closure of the project's dependencies with the extras `aws`, `gpu` and `sign`, at
+the versions of requirements.lock, on Linux and x86-64. Licences are read from the packages' own metadata, so they must
+be installed (`make setup`); the few that tell nothing there are named below.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from inpaint_server import __version__
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "licences.md"
-EXTRAS: Final = ("aws", "gpu")
+EXTRAS: Final = ("aws", "gpu", "sign")
 PLATFORM: Final = {
     "implementation_name": "cpython",
     "os_name": "posix",

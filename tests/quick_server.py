@@ -16,6 +16,7 @@ from inpaint_server.engine.engine import Engine
 from inpaint_server.serving.app import EngineApp
 from inpaint_server.serving.incoming import Limits, Reader
 from inpaint_server.serving.load import Loaded
+from inpaint_server.serving.signing import Sign
 from inpaint_server.settings import Settings
 from inpaint_server.types import BundleDefaults, ModelCard, Size
 from tests.engine.painters import PlainPainter
@@ -32,6 +33,7 @@ class QuickServer:
     Attributes:
         painter: Draws; a test may hold it at its gate.
         bundle: What its answers call its bundle.
+        sign: Signs its pictures.
         defaults: What its bundle decides and carries.
         refusals: (status, headers) of the next replies, instead of the app's own.
         bodies: Every JSON request that was not refused that way, parsed.
@@ -39,6 +41,7 @@ class QuickServer:
 
     painter: PlainPainter = field(default_factory=PlainPainter)
     bundle: str = "plain"
+    sign: Sign | None = None
     defaults: BundleDefaults = field(default_factory=lambda: BundleDefaults(size=Size(height=64, width=64)))
     refusals: list[tuple[int, Mapping[str, str]]] = field(default_factory=list[tuple[int, Mapping[str, str]]])
     bodies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -99,4 +102,5 @@ def _loaded(server: QuickServer) -> Loaded:
         engine=Engine(server.painter, queue=32, max_batch=8, background_cache_bytes=0),
         reader=Reader(limits, server.defaults),
         card=ModelCard(bundle=server.bundle, device="none", dtype="uint8", attention="none"),
+        sign=server.sign,
     )

@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         default=8.4, gt=0, description="num_images x width x height of one request, megapixels."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Log verbosity.")
+    sign_certificate: Path | None = Field(
+        default=None,
+        description="A certificate chain in PEM that adverts' files are signed with (C2PA); none: unsigned.",
+    )
+    sign_key: Path | None = Field(default=None, description="The certificate's private key in PEM, without a password.")
     revision: str = Field(
         default="unknown",
         pattern=r"^[\w.-]{1,64}$",

@@ -169,6 +169,7 @@ class EngineApp:
             request=call.request,
             answer=answer,
             card=loaded.card,
+            sign=loaded.sign,
             request_id=record.request_id,
             decode_ms=record.stages["decode"] * 1000,
             seed_form=call.seed_form,

@@ -12,6 +12,7 @@ import structlog
 from inpaint_server.engine.engine import Engine
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.serving.incoming import Limits, Reader
+from inpaint_server.serving.signing import Sign, signer
 from inpaint_server.settings import Settings, let_waiting_threads_sleep
 from inpaint_server.types import (
     AdvertRequest,
@@ -35,6 +36,7 @@ class Loaded:
     engine: Engine[Any]
     reader: Reader
     card: ModelCard
+    sign: Sign | None = None
 
 
 def load(settings: Settings) -> Loaded:
@@ -42,10 +44,11 @@ def load(settings: Settings) -> Loaded:
 
     Raises:
         BundleError: there is no bundle, or it cannot be used.
-        SettingsError: the device asked for is not there.
+        SettingsError: the device asked for is not there, or there is nothing to sign with as asked.
         OutOfMemory: the models do not fit on the device.
     """
     let_waiting_threads_sleep()
+    sign = signer(settings)
     from inpaint_server.models import bundle
 
     opened = bundle.open_bundle(bundle.find(settings.bundle, settings.model_dir))
@@ -74,7 +77,7 @@ def load(settings: Settings) -> Loaded:
         max_canvas_pixels=int(settings.max_canvas_megapixels * 1e6),
     )
     _warm_up(engine, opened.defaults, settings.start_timeout_s)
-    return Loaded(engine=engine, reader=Reader(limits, opened.defaults), card=models.card)
+    return Loaded(engine=engine, reader=Reader(limits, opened.defaults), card=models.card, sign=sign)
 
 
 def _warm_up(engine: Engine[Any], defaults: BundleDefaults, timeout_s: float) -> None:

@@ -35,6 +35,7 @@ class LocalEngine:
                 request=call.request,
                 answer=job.answer.result(),
                 card=loaded.card,
+                sign=loaded.sign,
                 request_id="local",
                 decode_ms=0.0,
                 seed_form=call.seed_form,

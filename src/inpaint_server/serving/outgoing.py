@@ -28,6 +28,7 @@ from inpaint_server.schema import (
 )
 from inpaint_server.serving.media_types import JSON, JSON_LINES, PICTURES, ZIP
 from inpaint_server.serving.provenance import note
+from inpaint_server.serving.signing import Sign
 from inpaint_server.types import (
     Advert,
     AdvertRequest,
@@ -63,6 +64,7 @@ class Finished:
     request_id: str
     decode_ms: float
     seed_form: bool
+    sign: Sign | None = None
 
 
 def reply(finished: Finished, media_type: str) -> Reply:
@@ -111,12 +113,18 @@ def _pictures(finished: Finished, form: OutputFormat) -> tuple[list[_Encoded], f
     else:
         encoded = [
             _Encoded(
-                picture=encode(advert.picture, form, note(finished.request, advert, finished.card)),
+                picture=_finished_file(finished, advert, form),
                 layers={name: encode(layer, form) for name, layer in _layers(advert, finished.request)},
             )
             for advert in finished.answer.adverts
         ]
     return encoded, (time.perf_counter() - begun) * 1000
+
+
+def _finished_file(finished: Finished, advert: Advert, form: OutputFormat) -> bytes:
+    """A picture that says how it was made, signed where the operator wants that."""
+    data = encode(advert.picture, form, note(finished.request, advert, finished.card))
+    return data if finished.sign is None else finished.sign(data, form, finished.request.task)
 
 
 def _layers(advert: Advert, request: AdvertRequest) -> list[tuple[str, UInt8Array]]:
@@ -235,7 +243,7 @@ def _picture_reply(finished: Finished, media_type: str) -> Reply:
         body = encode(product.mask, form)
     else:
         advert = finished.answer.adverts[0]
-        body = encode(advert.picture, form, note(finished.request, advert, finished.card))
+        body = _finished_file(finished, advert, form)
     encode_ms = (time.perf_counter() - begun) * 1000
     told: dict[str, Any] = {"timings_ms": _timings(finished, encode_ms).model_dump()}
     if finished.answer.adverts:

@@ -10,7 +10,7 @@ from inpaint_server import __version__
 from inpaint_server.client.fields import Fields, request_object
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.imaging.codec import decode_mask, decode_photo
-from inpaint_server.serving import generate, provenance
+from inpaint_server.serving import generate, provenance, signing
 from inpaint_server.settings import read
 from inpaint_server.types import OutputFormat, Size, Task
 
@@ -18,22 +18,36 @@ FORMATS: Final[dict[str, OutputFormat]] = {".png": "png", ".jpg": "jpeg", ".jpeg
 
 
 def tell(file: Path) -> dict[str, Any]:
-    """What the file tells; see `provenance.note`.
+    """What the file tells; see `provenance.note` and, for its `signature`, `signing.signature`.
 
     Raises:
         InvalidRequest: it is not a picture that this server wrote.
     """
-    return provenance.read(file.read_bytes(), max_pixels=int(read().max_megapixels * 1e6))
+    data = file.read_bytes()
+    told = provenance.read(data, max_pixels=int(read().max_megapixels * 1e6))
+    return {**told, "signature": signing.signature(data)}
 
 
 def lines(told: dict[str, Any]) -> Iterator[str]:
     """The same in lines for a person: who made it, then every field of its request."""
     yield f"{told['software']} {told['version']} with {told['bundle']} in {told['dtype']}"
+    yield from _of_signature(told["signature"])
     for name in ("photo", "mask"):
         if told[name] is not None:
             yield f"{name}: {told[name]}"
     for name, value in told["request"].items():
         yield f"{name}: {value}"
+
+
+def _of_signature(signature: signing.Signature | None) -> Iterator[str]:
+    if signature is None:
+        return
+    if signature.unchanged is None:
+        yield "signed: install the extra `sign` to see by whom"
+    elif signature.unchanged:
+        yield f"signed by {signature.by}, unchanged since"
+    else:
+        yield f"signed by {signature.by}, and CHANGED since: do not trust what it says"
 
 
 def repeat(
