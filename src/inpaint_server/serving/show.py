@@ -42,12 +42,12 @@ def lines(told: dict[str, Any]) -> Iterator[str]:
 def _of_signature(signature: signing.Signature | None) -> Iterator[str]:
     if signature is None:
         return
-    if signature.unchanged is None:
+    if signature.faults is None:
         yield "signed: install the extra `sign` to see by whom"
-    elif signature.unchanged:
-        yield f"signed by {signature.by}, unchanged since"
+    elif signature.faults:
+        yield f"signed by {signature.by}, but do not trust what it says: {', '.join(signature.faults)}"
     else:
-        yield f"signed by {signature.by}, and CHANGED since: do not trust what it says"
+        yield f"signed by {signature.by}, unchanged since"
 
 
 def repeat(

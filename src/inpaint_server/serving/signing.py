@@ -25,6 +25,7 @@ Sign = Callable[[bytes, OutputFormat, Task], bytes]
 """A file of a format and what it shows in; the same file signed out."""
 
 _SOURCES: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+_UNKNOWN_ISSUER: Final = "signingCredential.untrusted"
 _MARK: Final = b"c2pa"
 _QUIET: Final = json.dumps({"builder": {"thumbnail": {"enabled": False}}})
 """A thumbnail would be half as large as the picture."""
@@ -74,12 +75,13 @@ class Signature:
     """What a file's signature says.
 
     Attributes:
-        by: Whom the certificate names. Whether its issuer is to be trusted is not asked.
-        unchanged: Whether file and signature still belong together; None where the library is not installed.
+        by: Whom the certificate names; whether its issuer is to be trusted is not asked.
+        faults: What is wrong with it, in the words of C2PA; none: the file is as it was when it was signed. None where
+            the library is not installed.
     """
 
     by: str
-    unchanged: bool | None
+    faults: tuple[str, ...] | None
 
 
 def signature(data: bytes) -> Signature | None:
@@ -89,17 +91,21 @@ def signature(data: bytes) -> Signature | None:
     try:
         import c2pa
     except ImportError:
-        return Signature(by="somebody", unchanged=None)
+        return Signature(by="somebody", faults=None)
     try:
         reader = c2pa.Reader.try_create(_media_type(data), io.BytesIO(data))
         if reader is None:
             return None
         with reader:
             told = json.loads(reader.json())
-    except c2pa.C2paError:
-        return Signature(by="somebody", unchanged=False)
-    by = told["manifests"][told["active_manifest"]].get("signature_info", {}).get("issuer", "somebody")
-    return Signature(by=by, unchanged=told["validation_state"] in {"Valid", "Trusted"})
+    except c2pa.C2paError as error:
+        return Signature(by="somebody", faults=(str(error),))
+    signed: dict[str, str] = told["manifests"][told["active_manifest"]].get("signature_info", {})
+    failures: list[dict[str, str]] = told["validation_results"]["activeManifest"]["failure"]
+    return Signature(
+        by=signed.get("issuer") or signed.get("common_name") or "somebody",
+        faults=tuple(one["code"] for one in failures if one["code"] != _UNKNOWN_ISSUER),
+    )
 
 
 def _media_type(data: bytes) -> str:
