@@ -125,7 +125,7 @@ def test_the_images_layers_hold_what_the_project_asks_for_and_no_tools(tmp_path:
     assert set(cuda.splitlines()) == {line for line in locked if line.startswith(("nvidia-", "cuda-", "triton="))}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    assert direct.splitlines() == [*project["dependencies"], *extras["aws"], *extras["gpu"]]
+    assert direct.splitlines() == [*project["dependencies"], *extras["aws"], *extras["gpu"], *extras["sign"]]
 
 
 @pytest.mark.parametrize(
