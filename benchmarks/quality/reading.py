@@ -12,8 +12,8 @@ from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.mask import THRESHOLD
 from inpaint_server.imaging.placement import place
 from inpaint_server.imaging.receipt import expansion, own_points
-from inpaint_server.pipeline import Telling, noise_seed
-from inpaint_server.types import AdvertRequest, Candidates, Generate, Pixels, PlacedProduct, Segment, frozen_array
+from inpaint_server.pipeline import Telling, ask_for_background
+from inpaint_server.types import AdvertRequest, Candidates, Pixels, PlacedProduct, Segment, frozen_array
 
 DRAWN_ON: Final = 0.3
 """Of the product's area."""
@@ -22,13 +22,7 @@ DRAWN_ON: Final = 0.3
 def reading_story(found: Found, request: AdvertRequest, seed: int) -> Telling[tuple[float, float]]:
     """Expansion of the product laid on a background that no pass has touched, and of the same, drawn on."""
     rng = np.random.default_rng(seed)
-    background = yield Generate(
-        prompt=request.background_prompt,
-        negative_prompt=request.negative_prompt,
-        size=request.scene,
-        sampling=request.background_sampling,
-        noise_seed=noise_seed(seed, 0),
-    )
+    background = yield ask_for_background(request, seed)
     assert isinstance(background, np.ndarray), "a picture that was asked for is answered by pixels"
     placed = place(found.product, request.canvas, request.placement, rng)
     laid = lay_product(Pixels(background), placed, request.feather)

@@ -12,12 +12,11 @@ from PIL import Image
 
 from benchmarks.quality.measures import Made, Placed, Result, compared
 from inpaint_server.imaging.mask import bounding_box
-from inpaint_server.pipeline import Telling, noise_seed
+from inpaint_server.pipeline import Telling, ask_for_background, noise_seed
 from inpaint_server.types import (
     AdvertRequest,
     Box,
     Candidates,
-    Generate,
     Inpaint,
     PaintMask,
     Pixels,
@@ -47,13 +46,7 @@ def replaced_story(found: Found, request: AdvertRequest, seed: int) -> Telling[R
     union = np.where(found.candidates.masks.max(axis=0) > 0, 255, 0).astype(np.uint8)
     left, top = random_shift(rng, canvas)
     photo, mask = (_placed(part, canvas, left, top) for part in (found.product.photo, union))
-    background = yield Generate(
-        prompt=request.background_prompt,
-        negative_prompt=request.negative_prompt,
-        size=request.scene,
-        sampling=request.background_sampling,
-        noise_seed=noise_seed(seed, 0),
-    )
+    background = yield ask_for_background(request, seed)
     painted = Pixels(frozen_array(np.where(mask[..., None] > 0, photo, background).astype(np.uint8)))
     line = _centroid(mask) - rng.uniform(0, 1 / 3) * np.ptp(np.flatnonzero(mask.any(axis=1)))
     rows = np.arange(canvas.height)[:, None]

@@ -97,13 +97,13 @@ def compose(request: AdvertRequest, seed: int, product: Callable[[], Product]) -
 
 def _backdrop(request: AdvertRequest, seed: int, _: Callable[[], Product]) -> Story:
     """The generated background alone."""
-    background = yield from _painted(_background(request, seed))
+    background = yield from _painted(ask_for_background(request, seed))
     return Advert(picture=(yield from _at_canvas_size(request, background)), seed=seed)
 
 
 def _attempt(request: AdvertRequest, seed: int, product: Callable[[], Product]) -> Story:
     """One picture from one seed."""
-    background = (yield from _painted(_background(request, seed))) if _shows_background(request) else None
+    background = (yield from _painted(ask_for_background(request, seed))) if _shows_background(request) else None
     rng = np.random.default_rng(seed)
     placed = place(product(), request.canvas, request.placement, rng)
     split = split_line(placed, rng, background)
@@ -290,7 +290,8 @@ def _painted(ask: Pass | Enlarge) -> Telling[Pixels]:
     return Pixels(pixels)
 
 
-def _background(request: AdvertRequest, seed: int) -> Generate:
+def ask_for_background(request: AdvertRequest, seed: int) -> Generate:
+    """The scene alone, from its words, as the first thing a picture of this seed asks for."""
     return Generate(
         prompt=request.background_prompt,
         negative_prompt=request.negative_prompt,
