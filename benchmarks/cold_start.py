@@ -20,7 +20,7 @@ from benchmarks.real_size_bundle import make
 from benchmarks.servers import OUT, Server, free_port, memory_of, ours, started
 from inpaint_server.models.bundle import open_bundle
 
-_IMPORTS = "import inpaint_server.serving.engine_process, inpaint_server.models.painter"
+_IMPORTS = "import inpaint_server.server.process, inpaint_server.models.backend"
 _CHUNK = 1 << 24
 
 

@@ -7,8 +7,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.serving.running import Server, free_port
-from tests.trust.traffic import advert
+from testing.running import Server, free_port
+from testing.traffic import advert
 
 
 @contextmanager

@@ -27,8 +27,8 @@ import typer
 from rich.progress import track
 
 from benchmarks.demo_server import advert_is_good, demo_server, open_files, private_megabytes
-from tests.serving.running import Server
-from tests.trust.traffic import mixed
+from testing.running import Server
+from testing.traffic import mixed
 
 SMALL_CACHES = {
     f"INPAINT_{name}_CACHE_MB": megabytes

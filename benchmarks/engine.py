@@ -13,7 +13,7 @@ from benchmarks.obvious import THE_SAMPLES_OWN, Obvious, karras
 from benchmarks.process import NO_CACHES, ask, engine_here
 from benchmarks.timing import ratio, take_turns, told
 from inpaint_server.models.bundle import find, open_bundle
-from inpaint_server.serving.load import Loaded
+from inpaint_server.server.loading import Loaded
 from inpaint_server.settings import read
 
 

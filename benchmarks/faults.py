@@ -4,7 +4,7 @@
 
 Each round kills the engine, the front door's Java, its guard, a handler's worker and the process that workers are
 forked from, at idle, in a mask, in a pass and in encoding (the request stands at that stage: see
-`tests/trust/gated_engine.py`); two more kills are the supervisor's.
+`testing/gated_engine.py`); two more kills are the supervisor's.
 Fails where a caller gets half an answer or one that is not JSON, where the server is not back 10 s after what its parts
 took to load, where a process is left behind, or where a part was started more often than it was killed.
 """
@@ -23,10 +23,10 @@ from typing import Annotated
 
 import typer
 
-from tests.serving.running import Server
-from tests.trust.faults import ANSWERED, STAGES, Outcome, strike
-from tests.trust.servers import plain_server
-from tests.trust.traffic import advert
+from testing.faults import ANSWERED, STAGES, Outcome, strike
+from testing.gated_servers import plain_server
+from testing.running import Server
+from testing.traffic import advert
 
 BACK_WITHIN_S = 10.0
 DOOR_PARTS = ("Java", "guard", "workers' parent")

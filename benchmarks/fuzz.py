@@ -18,7 +18,7 @@ from rich.progress import track
 
 from benchmarks.demo_server import advert_is_good, demo_server, private_megabytes
 from benchmarks.endurance import SMALL_CACHES
-from tests.trust.hostile import fault, hostile
+from testing.hostile import fault, hostile
 
 LIMITS = {"INPAINT_MAX_CANVAS_MEGAPIXELS": "0.03", "INPAINT_DEADLINE_S": "3"}
 TOLERANCE = 1.05

@@ -14,9 +14,10 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["inpaint_server", "python_multipart", "PIL"]):
+    from inpaint_server.domain.geometry import Size
+    from inpaint_server.domain.request import BundleDefaults
     from inpaint_server.errors import InpaintServerError
-    from inpaint_server.serving.incoming import Limits, Reader
-    from inpaint_server.types import BundleDefaults, Size
+    from inpaint_server.wire.decode import Limits, Reader
 
 KINDS = (
     "image/png",

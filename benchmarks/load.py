@@ -22,9 +22,9 @@ from typing import Annotated
 import typer
 
 from benchmarks.demo_server import advert_is_good, demo_server
-from tests.serving.running import Server
-from tests.trust.faults import send
-from tests.trust.traffic import advert
+from testing.faults import send
+from testing.running import Server
+from testing.traffic import advert
 
 REFUSED_PAUSE_S = 1.0
 

@@ -6,9 +6,9 @@ import json
 from concurrent.futures import wait
 from typing import Any
 
-from inpaint_server.serving.load import Loaded, load
+from inpaint_server.domain.results import Answer
+from inpaint_server.server.loading import Loaded, load
 from inpaint_server.settings import read
-from inpaint_server.types import Answer
 
 NO_CACHES = dict.fromkeys(("photo_cache_mb", "mask_cache_mb", "prompt_cache_mb", "background_cache_mb"), 0)
 """Where one request is measured, nothing may be known from the one before."""

@@ -23,16 +23,18 @@ import typer
 from PIL import Image
 
 from inpaint_server import settings
+from inpaint_server.domain.arrays import Pixels
+from inpaint_server.domain.request import AdvertRequest, BundleDefaults
+from inpaint_server.domain.results import Advert
 from inpaint_server.engine.engine import Engine
 from inpaint_server.imaging.codec import decode_photo
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.sheet import contact_sheet
 from inpaint_server.models import bundle as bundles
+from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.device import choose
-from inpaint_server.models.painter import Painter
-from inpaint_server.schema import validate
-from inpaint_server.serving.resolve import resolve
-from inpaint_server.types import Advert, AdvertRequest, BundleDefaults, Pixels
+from inpaint_server.wire.resolve import resolve
+from inpaint_server.wire.schema import validate
 from training.judge import BACKDROP_PROMPTS, SURFACE_PROMPTS, Judge, lower_part
 
 PHOTOS: Final = bundles.DEMO.parent / "photos"
@@ -64,7 +66,7 @@ WAYS: Final[dict[str, dict[str, Any]]] = {
 class Counter:
     """Counts the rows of every UNet evaluation, whole or of the outermost layers alone."""
 
-    def __init__(self, painter: Painter) -> None:
+    def __init__(self, painter: TorchBackend) -> None:
         self.rows = self.whole = 0
         for checkpoint in (painter.text_to_image, painter.inpainting):
             for unet in {one.unet for one in (checkpoint, checkpoint.few_step) if one is not None}:
@@ -100,7 +102,7 @@ def main(
     """Paint every subject in every way."""
     settings.let_waiting_threads_sleep()
     opened = bundles.open_bundle(bundles.find(bundle, Path()))
-    painter = Painter(opened, choose("auto", "auto"), prompt_cache_bytes=10_000_000)
+    painter = TorchBackend(opened, choose("auto", "auto"), prompt_cache_bytes=10_000_000)
     ways = {name: json.loads(said) for name, _, said in (one.partition("=") for one in way)} if way else WAYS
     results = paint_all(
         painter, opened.defaults, ways, [(one, seed) for seed in range(seeds) for one in SUBJECTS[:subjects]]
@@ -113,7 +115,7 @@ def main(
 
 
 def paint_all(
-    painter: Painter,
+    painter: TorchBackend,
     defaults: BundleDefaults,
     ways: dict[str, dict[str, Any]],
     pictures: Sequence[tuple[Subject, int]],
@@ -150,7 +152,7 @@ def request(subject: Subject, seed: int, fields: dict[str, Any], defaults: Bundl
     return resolve(wire, pixels, None, defaults, draw_seed=lambda: seed)
 
 
-def print_table(results: dict[str, Result], painter: Painter, defaults: BundleDefaults) -> None:
+def print_table(results: dict[str, Result], painter: TorchBackend, defaults: BundleDefaults) -> None:
     """One line for each way; time and difference are held against the way called `quality`."""
     usual = results.get("quality") or next(iter(results.values()))
     count = len(usual.adverts)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import mms
 
-ROOT = Path(__file__).parents[1] / "src" / "inpaint_server" / "serving" / "plugin"
+ROOT = Path(__file__).parents[1] / "src" / "inpaint_server" / "front_door" / "java"
 SOURCES = ROOT / "src"
 STAND_IN = Path("com/amazonaws/ml/mms/ServerInitializer.class")
 """Found before the model server's own class of this name, so it does not lie in the jar, which is found after."""

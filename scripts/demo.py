@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from inpaint_server.commands import generate
 from inpaint_server.errors import InpaintServerError
-from inpaint_server.serving import generate
 
 if TYPE_CHECKING:
     from collections.abc import Generator

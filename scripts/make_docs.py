@@ -23,9 +23,9 @@ from tqdm import tqdm
 from inpaint_server import settings
 from inpaint_server.client import Client, Result
 from inpaint_server.client.fields import Fields, request_object
+from inpaint_server.domain.arrays import UInt8Array
 from inpaint_server.imaging.sheet import contact_sheet
-from inpaint_server.schema import InvocationRequest
-from inpaint_server.types import UInt8Array
+from inpaint_server.wire.schema import InvocationRequest
 
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
@@ -45,7 +45,7 @@ def main(
     (DOCS / "fields.md").write_text(page(), encoding="utf-8")
     if page_only:
         return
-    from inpaint_server.serving.local import LocalEngine
+    from inpaint_server.server.local import LocalEngine
 
     data = _data()
     fields = cast("dict[str, dict[str, Any]]", data["fields"])

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from inpaint_server.settings import let_waiting_threads_sleep
-from tests.quick_server import QuickServer
-from tests.serving.running import Server, free_port
+from testing.quick_server import QuickServer
+from testing.running import Server, free_port
 
 # Before any test module imports torch: its threads must not spin on the cores that servers under test need.
 let_waiting_threads_sleep()

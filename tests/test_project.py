@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from inpaint_server import __version__
-from inpaint_server.schema import InvocationRequest
 from inpaint_server.settings import Settings, variable_name
+from inpaint_server.wire.schema import InvocationRequest
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -56,7 +56,7 @@ def test_the_version_names_the_commit_that_was_built():
 
 
 def test_the_handler_and_the_supervisor_import_no_torch():
-    modules = "inpaint_server.serving.handler, inpaint_server.serving.supervisor"
+    modules = "inpaint_server.front_door.handler, inpaint_server.front_door.supervisor"
     program = f"import sys, {modules}; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 

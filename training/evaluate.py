@@ -10,10 +10,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from segment_anything import SamPredictor
 
+from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask
 from inpaint_server.imaging.fill import filled_from_around
 from inpaint_server.models.sam import SamConfig, build_sam
 from inpaint_server.pipeline import FILL_STRENGTH
-from inpaint_server.types import PaintMask, Pixels, ProductMask
 from training.captions import caption
 from training.dataset import Composites
 from training.judge import BACKDROP_PROMPTS, SURFACE_PROMPTS, Judge, lower_part

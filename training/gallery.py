@@ -11,9 +11,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from inpaint_server import settings
+from inpaint_server.domain.arrays import UInt8Array
 from inpaint_server.imaging.sheet import contact_sheet
-from inpaint_server.serving.load import Loaded, load
-from inpaint_server.types import UInt8Array
+from inpaint_server.server.loading import Loaded, load
 
 FIRST_SEED = 7
 

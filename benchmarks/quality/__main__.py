@@ -27,6 +27,11 @@ from benchmarks.quality.reading import DRAWN_ON, reading_story
 from benchmarks.quality.replaced import Found, is_cut, replaced_story, where_it_would_place
 from benchmarks.quality.telling import tell_together
 from inpaint_server import settings
+from inpaint_server.domain.arrays import Pixels, frozen_array
+from inpaint_server.domain.calls import Segment
+from inpaint_server.domain.geometry import Placement, Point, Size
+from inpaint_server.domain.product import Product
+from inpaint_server.domain.request import AdvertRequest, BundleDefaults
 from inpaint_server.imaging.codec import decode_photo
 from inpaint_server.imaging.composite import default_feather, lay_product
 from inpaint_server.imaging.layers import mask_on_canvas, paint_mask
@@ -35,22 +40,11 @@ from inpaint_server.imaging.matting import refine
 from inpaint_server.imaging.placement import place, place_at
 from inpaint_server.imaging.sheet import contact_sheet
 from inpaint_server.models import bundle as bundles
+from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.device import choose
-from inpaint_server.models.painter import Painter
-from inpaint_server.pipeline import Telling, compose
-from inpaint_server.schema import validate
-from inpaint_server.serving.resolve import resolve
-from inpaint_server.types import (
-    AdvertRequest,
-    BundleDefaults,
-    Pixels,
-    Placement,
-    Point,
-    Product,
-    Segment,
-    Size,
-    frozen_array,
-)
+from inpaint_server.pipeline import PipelineSteps, compose
+from inpaint_server.wire.resolve import resolve
+from inpaint_server.wire.schema import validate
 from training.dataset import render
 from training.evaluate import centred
 from training.making import Making
@@ -78,7 +72,7 @@ def main(
     """Draw every picture in three ways, measure, and write table and sheets."""
     settings.let_waiting_threads_sleep()
     opened = bundles.open_bundle(bundles.find(bundle, Path()))
-    painter = Painter(opened, choose("auto", "auto"))
+    painter = TorchBackend(opened, choose("auto", "auto"))
     found = [_found(painter, path) for path in PHOTOS]
     results: dict[str, list[Result]] = {way: [] for way in WAYS}
     with tqdm(desc="pictures") as bar:
@@ -102,20 +96,22 @@ def main(
     print(table)
 
 
-def our_story(found: Found, request: AdvertRequest, seed: int) -> Telling[Result]:
+def our_story(found: Found, request: AdvertRequest, seed: int) -> PipelineSteps[Result]:
     """The project's own, the product where the replaced way puts it, or the nearest place where it is whole."""
     advert = yield from compose(request, seed, lambda: found.product)
     assert advert.placed is not None
     assert advert.split is not None
-    assert advert.layers is not None
-    assert advert.layers.background is not None
+    assert advert.intermediates is not None
+    assert advert.intermediates.background is not None
     masks = tuple(paint_mask(layer.region, advert.placed, advert.split) for layer in request.layers)
     placed = Placed(product=advert.placed, masks=masks, shown=mask_on_canvas(advert.placed))
-    made = Made(picture=advert.picture, scene=advert.layers.passes[-1], background=advert.layers.background)
+    made = Made(
+        picture=advert.picture, scene=advert.intermediates.passes[-1], background=advert.intermediates.background
+    )
     return (yield from compared(request, seed, made, placed))
 
 
-def _plain_story(found: Found, request: AdvertRequest, seed: int) -> Telling[Result]:
+def _plain_story(found: Found, request: AdvertRequest, seed: int) -> PipelineSteps[Result]:
     """Ours with nothing against growth and seams: passes that start from noise and keep nothing of the background."""
     layers = tuple(replace(layer, strength=1.0, sees_product=True) for layer in request.layers)
     return our_story(found, replace(request, layers=layers, fill=False, shadow=0.0), seed)
@@ -134,12 +130,12 @@ def _order(index: int, found: Sequence[Found], defaults: BundleDefaults) -> tupl
     return one, replace(request, placement=placement), index
 
 
-def _found(painter: Painter, path: Path) -> Found:
+def _found(painter: TorchBackend, path: Path) -> Found:
     photo, _ = decode_photo(path.read_bytes(), max_pixels=64_000_000)
     return _segmented(painter, photo)
 
 
-def _segmented(painter: Painter, photo: Pixels) -> Found:
+def _segmented(painter: TorchBackend, photo: Pixels) -> Found:
     height, width = photo.shape[:2]
     centre = Point(x=(width - 1) / 2, y=(height - 1) / 2, label=1)
     candidates = painter.segment([Segment(photo=photo, points=(centre,), box=None)])[0]
@@ -163,7 +159,7 @@ def _ours_is_cut(product: Product, canvas: Size, rng: np.random.Generator) -> bo
     return not inside or (placed.mask >= 128).sum() < 0.9 * scale * (product.mask >= 128).sum()
 
 
-def _rims(painter: Painter) -> tuple[tuple[float, float], tuple[float, float]]:
+def _rims(painter: TorchBackend) -> tuple[tuple[float, float], tuple[float, float]]:
     """Halo and loss of both ways on drawn photos whose true mask is known, the product laid on grey where it stands."""
     drawn = render(Making.demo().held_out.recipe, DRAWN, Path("out") / "held-out", workers=1)
     rims: list[tuple[tuple[float, float], tuple[float, float]]] = []

@@ -9,24 +9,16 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageCms
 
+from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask, frozen_array
+from inpaint_server.domain.calls import MaskProposals, PromptRegion, Score, Segment
+from inpaint_server.domain.product import PlacedProduct
+from inpaint_server.domain.request import AdvertRequest
 from inpaint_server.imaging.composite import default_feather, lay_product
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.mask import THRESHOLD, erode
 from inpaint_server.imaging.neighbourhood import count_around
 from inpaint_server.imaging.receipt import expansion, own_points, seam
-from inpaint_server.pipeline import Telling
-from inpaint_server.types import (
-    AdvertRequest,
-    Candidates,
-    Judge,
-    PaintMask,
-    Pixels,
-    PlacedProduct,
-    ProductMask,
-    Segment,
-    WordedRegion,
-    frozen_array,
-)
+from inpaint_server.pipeline import PipelineSteps
 
 _NEAR: Final = 12
 """Pixels around the product whose colours should be those of the scene beyond them."""
@@ -103,18 +95,18 @@ class Result:
         return max(0.0, self.growth) + 0.1 * max(0.0, self.seam - 1) + 0.02 * self.colour_distance
 
 
-def compared(request: AdvertRequest, seed: int, made: Made, placed: Placed) -> Telling[Result]:
+def compared(request: AdvertRequest, seed: int, made: Made, placed: Placed) -> PipelineSteps[Result]:
     """Measure a picture; the models look at it again for its product and its words."""
     points = own_points(placed.product)
     found = yield Segment(photo=made.picture, points=points, box=None, remember=False)
-    assert isinstance(found, Candidates), "a mask that was asked for is answered by candidates"
+    assert isinstance(found, MaskProposals), "a mask that was asked for is answered by candidates"
     grey = Pixels(frozen_array(np.full_like(made.picture, 128)))
     alone = lay_product(grey, placed.product, default_feather(placed.product.canvas))
     found_alone = yield Segment(photo=alone, points=points, box=None, remember=False)
-    assert isinstance(found_alone, Candidates), "a mask that was asked for is answered by candidates"
+    assert isinstance(found_alone, MaskProposals), "a mask that was asked for is answered by candidates"
     regions = zip(placed.masks, request.layers, strict=True)
-    judged = yield Judge(
-        picture=made.scene, regions=tuple(WordedRegion(mask=mask, prompt=layer.prompt) for mask, layer in regions)
+    judged = yield Score(
+        picture=made.scene, regions=tuple(PromptRegion(mask=mask, prompt=layer.prompt) for mask, layer in regions)
     )
     assert isinstance(judged, float), "a judgement that was asked for is answered by a number"
     distance = colour_distance(made.picture, placed.product)

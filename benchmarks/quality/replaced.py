@@ -11,22 +11,13 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.quality.measures import Made, Placed, Result, compared
+from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask, frozen_array
+from inpaint_server.domain.calls import Inpaint, MaskProposals
+from inpaint_server.domain.geometry import Box, Placement, Size
+from inpaint_server.domain.product import PlacedProduct, Product
+from inpaint_server.domain.request import AdvertRequest
 from inpaint_server.imaging.mask import bounding_box
-from inpaint_server.pipeline import Telling, ask_for_background, noise_seed
-from inpaint_server.types import (
-    AdvertRequest,
-    Box,
-    Candidates,
-    Inpaint,
-    PaintMask,
-    Pixels,
-    PlacedProduct,
-    Placement,
-    Product,
-    ProductMask,
-    Size,
-    frozen_array,
-)
+from inpaint_server.pipeline import PipelineSteps, ask_for_background, noise_seed
 
 SCALE = 0.6
 """Of the whole photo on the canvas, as published."""
@@ -37,10 +28,10 @@ class Found:
     """A product as both ways know it: ours, and the segmenter's own candidates, whose union the replaced way takes."""
 
     product: Product
-    candidates: Candidates
+    candidates: MaskProposals
 
 
-def replaced_story(found: Found, request: AdvertRequest, seed: int) -> Telling[Result]:
+def replaced_story(found: Found, request: AdvertRequest, seed: int) -> PipelineSteps[Result]:
     """One picture, and what was measured on it."""
     rng, canvas = np.random.default_rng(seed), request.canvas
     union = np.where(found.candidates.masks.max(axis=0) > 0, 255, 0).astype(np.uint8)

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from inpaint_server.models.painter import Painter
-from inpaint_server.pipeline import Telling
-from inpaint_server.types import Check, Enlarge, Generate, Judge, Pass, Pixels, Segment
+from inpaint_server.domain.arrays import Pixels
+from inpaint_server.domain.calls import CheckSafety, DiffusionCall, Generate, Score, Segment, Upscale
+from inpaint_server.models.backend import TorchBackend
+from inpaint_server.pipeline import PipelineSteps
 
 T = TypeVar("T")
 
 
-def tell_together(painter: Painter, stories: Sequence[Telling[T]]) -> list[T]:
+def tell_together(painter: TorchBackend, stories: Sequence[PipelineSteps[T]]) -> list[T]:
     """What each story returns, in order."""
     looks: dict[type, Any] = {
         Segment: painter.segment,
-        Judge: painter.judge,
-        Check: painter.check,
-        Enlarge: painter.enlarge,
+        Score: painter.score,
+        CheckSafety: painter.check_safety,
+        Upscale: painter.upscale,
     }
     looks[Generate] = lambda asks: _generate(painter, asks)
     returned: dict[int, T] = {}
@@ -38,14 +39,14 @@ def tell_together(painter: Painter, stories: Sequence[Telling[T]]) -> list[T]:
     return [returned[index] for index in range(len(stories))]
 
 
-def _generate(painter: Painter, asks: Sequence[Generate]) -> list[Pixels]:
+def _generate(painter: TorchBackend, asks: Sequence[Generate]) -> list[Pixels]:
     """Backgrounds; what several stories ask for is painted once."""
     distinct = list(dict.fromkeys(asks))
     painted = dict(zip(distinct, paint(painter, distinct), strict=True))
     return [painted[ask] for ask in asks]
 
 
-def paint(painter: Painter, passes: Sequence[Pass]) -> list[Pixels]:
+def paint(painter: TorchBackend, passes: Sequence[DiffusionCall]) -> list[Pixels]:
     """Passes from their first step to their pixels, those that can in one evaluation."""
     under_way = painter.begin(passes)
     while left := [one for one in under_way if not one.done]:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from cachetools import LRUCache
 
-from inpaint_server.types import UInt8Array
+from inpaint_server.domain.arrays import UInt8Array
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -52,10 +52,10 @@ def serve(
 
     settings = read(bundle=bundle, port=port)
     if direct:
-        from inpaint_server.serving import engine_process
+        from inpaint_server.server import process as engine_process
 
         raise typer.Exit(engine_process.run(settings))
-    from inpaint_server.serving import supervisor
+    from inpaint_server.front_door import supervisor
 
     raise typer.Exit(supervisor.run(settings))
 
@@ -81,7 +81,7 @@ def generate(
     bundle: BundleOption = None,
 ) -> None:
     """Make adverts from one photo: each picture, and a contact sheet of every stage."""
-    from inpaint_server.serving import generate as work
+    from inpaint_server.commands import generate as work
 
     given: dict[str, Any] = {
         "background_prompt": background,
@@ -119,7 +119,7 @@ def show(
     bundle: BundleOption = None,
 ) -> None:
     """Say how a picture was made, from what its own file tells; make it again if asked to."""
-    from inpaint_server.serving import show as work
+    from inpaint_server.commands import show as work
 
     told = work.tell(file)
     for line in work.lines(told):
@@ -155,7 +155,7 @@ def catalog(
 ) -> None:
     """Make an advert of every product in a table, and a report. Exit code 1: some rows failed or are still to do."""
     from inpaint_server.catalog import command
-    from inpaint_server.catalog.scenes import load
+    from inpaint_server.catalog.presets import load
 
     known = load(presets)
     fields = command.defaults(setting or [], scene=scene, background_prompt=background, foreground_prompt=foreground)
@@ -209,8 +209,8 @@ def schema(
     """Print the request's JSON Schema."""
     import json
 
-    from inpaint_server import openapi as document
-    from inpaint_server.schema import InvocationRequest
+    from inpaint_server.wire import openapi as document
+    from inpaint_server.wire.schema import InvocationRequest
 
     told = document.build() if openapi else InvocationRequest.model_json_schema()
     typer.echo(json.dumps(told, indent=2))
@@ -228,7 +228,7 @@ def plan(
     steps: Annotated[int, typer.Option(min=1, help="Steps of each pass.")] = 25,
 ) -> None:
     """Say on paper what a bundle needs in half precision: operations, memory, and seconds at least."""
-    from inpaint_server.serving.plan import report
+    from inpaint_server.commands.plan import report
 
     for line in report(bundle, device, size=size, batch=batch, steps=steps):
         typer.echo(line)
@@ -237,7 +237,7 @@ def plan(
 @app.command()
 def doctor(*, bundle: BundleOption = None) -> None:
     """Say what device, precision, attention, Java and bundle are here, what is wrong, and what to do about it."""
-    from inpaint_server.serving.doctor import examine
+    from inpaint_server.commands.doctor import examine
     from inpaint_server.settings import read
 
     wrong = 0

@@ -12,6 +12,23 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
+from inpaint_server.domain.arrays import PaintMask, Pixels
+from inpaint_server.domain.calls import (
+    CheckSafety,
+    DiffusionCall,
+    Generate,
+    Inpaint,
+    MaskProposals,
+    ModelCall,
+    ModelResult,
+    PromptRegion,
+    Score,
+    Segment,
+    Upscale,
+)
+from inpaint_server.domain.product import PlacedProduct, Product
+from inpaint_server.domain.request import AdvertRequest, InpaintLayer
+from inpaint_server.domain.results import Advert, Intermediates, Receipt, Safety
 from inpaint_server.imaging.composite import (
     bare_scene,
     beyond_recognition,
@@ -28,35 +45,10 @@ from inpaint_server.imaging.placement import canvas_from_photo, cut_off_warning,
 from inpaint_server.imaging.receipt import complaints, expansion, identity, own_points, seam
 from inpaint_server.imaging.reflection import cast_reflection
 from inpaint_server.imaging.shadow import cast_contact_shadow
-from inpaint_server.types import (
-    Advert,
-    AdvertRequest,
-    Ask,
-    Candidates,
-    Check,
-    Enlarge,
-    Generate,
-    Inpaint,
-    Judge,
-    Layer,
-    Layers,
-    Made,
-    PaintMask,
-    Pass,
-    Pixels,
-    PlacedProduct,
-    Product,
-    Receipt,
-    Safety,
-    Segment,
-    WordedRegion,
-)
 
 T = TypeVar("T")
-Telling: TypeAlias = Generator[Ask, Made, T]
+PipelineSteps: TypeAlias = Generator[ModelCall, ModelResult, T]
 """Yields what it asks for, receives what was made of it, returns its own part of the story."""
-
-Story: TypeAlias = Telling[Advert]
 
 MOST_RETRIES = 3
 """Other seeds that are tried for a picture that the safety checker takes for unsafe."""
@@ -72,7 +64,7 @@ _SCENE_REACH = 4
 and what the product's size is rounded by."""
 
 
-def compose(request: AdvertRequest, seed: int, product: Callable[[], Product]) -> Story:
+def compose(request: AdvertRequest, seed: int, product: Callable[[], Product]) -> PipelineSteps[Advert]:
     """Tell the story of one picture, from its seed.
 
     Args:
@@ -89,19 +81,19 @@ def compose(request: AdvertRequest, seed: int, product: Callable[[], Product]) -
             break
         its_seed = _candidate_seed(seed, number) if number else seed
         advert = yield from (_backdrop if request.task == "background" else _attempt)(request, its_seed, product)
-        unsafe = request.check_safety and (yield Check(picture=advert.picture))
+        unsafe = request.check_safety and (yield CheckSafety(picture=advert.picture))
         (refused if unsafe else drawn).append(advert)
     kept = min(drawn, key=_faults) if drawn else _withheld(refused)
     return replace(kept, safety=_safety(refused, withheld=not drawn)) if request.check_safety else kept
 
 
-def _backdrop(request: AdvertRequest, seed: int, _: Callable[[], Product]) -> Story:
+def _backdrop(request: AdvertRequest, seed: int, _: Callable[[], Product]) -> PipelineSteps[Advert]:
     """The generated background alone."""
     background = yield from _painted(ask_for_background(request, seed))
     return Advert(picture=(yield from _at_canvas_size(request, background)), seed=seed)
 
 
-def _attempt(request: AdvertRequest, seed: int, product: Callable[[], Product]) -> Story:
+def _attempt(request: AdvertRequest, seed: int, product: Callable[[], Product]) -> PipelineSteps[Advert]:
     """One picture from one seed."""
     background = (yield from _painted(ask_for_background(request, seed))) if _shows_background(request) else None
     rng = np.random.default_rng(seed)
@@ -126,7 +118,7 @@ def _attempt(request: AdvertRequest, seed: int, product: Callable[[], Product]) 
         seed=seed,
         placed=placed,
         split=split,
-        layers=Layers(
+        intermediates=Intermediates(
             mask=mask_on_canvas(placed),
             background=None if background is None else enlarged(background, request.canvas),
             passes=tuple(enlarged(canvas, request.canvas) for canvas in scene.passes),
@@ -163,9 +155,9 @@ def _paint_scene(
     product: Product,
     placed: PlacedProduct,
     split: float,
-) -> Telling[_Scene]:
+) -> PipelineSteps[_Scene]:
     """Paint what the product stands on and what is behind it, at the size the models know."""
-    small = placed if request.scene == request.canvas else place_at(product, request.scene, placed.placement)
+    small = placed if request.model_size == request.canvas else place_at(product, request.model_size, placed.placement)
     canvas = canvas_from_photo(product, small) if background is None else lay_product(background, small, 1)
     masks = tuple(paint_mask(layer.region, small, split) for layer in request.layers)
     product_mask = mask_on_canvas(small)
@@ -195,12 +187,12 @@ def _paint_scene(
 
 def _passes(
     request: AdvertRequest, masks: tuple[PaintMask, ...]
-) -> list[tuple[PaintMask, Layer, tuple[WordedRegion, ...]]]:
+) -> list[tuple[PaintMask, InpaintLayer, tuple[PromptRegion, ...]]]:
     """What each pass repaints, and with what: a layer each, or all layers in one."""
     if not request.joint:
         return [(mask, layer, ()) for mask, layer in zip(masks, request.layers, strict=True)]
     first, *others = zip(masks, request.layers, strict=True)
-    regions = tuple(WordedRegion(mask=mask, prompt=layer.prompt) for mask, layer in others)
+    regions = tuple(PromptRegion(mask=mask, prompt=layer.prompt) for mask, layer in others)
     return [(_union(masks), first[1], regions)]
 
 
@@ -215,10 +207,10 @@ def _shows_background(request: AdvertRequest) -> bool:
     return request.task == "advert" and not (request.joint and covered)
 
 
-def _receipt(request: AdvertRequest, picture: Pixels, placed: PlacedProduct, scene: _Scene) -> Telling[Receipt]:
+def _receipt(request: AdvertRequest, picture: Pixels, placed: PlacedProduct, scene: _Scene) -> PipelineSteps[Receipt]:
     """Look at the finished picture again; at its words only where another will be compared with it."""
     found = yield Segment(photo=picture, points=own_points(placed), box=None, remember=False)
-    assert isinstance(found, Candidates), "a mask that was asked for is answered by candidates"
+    assert isinstance(found, MaskProposals), "a mask that was asked for is answered by candidates"
     return Receipt(
         identity=identity(picture, placed, request.feather),
         expansion=expansion(found, placed),
@@ -227,19 +219,19 @@ def _receipt(request: AdvertRequest, picture: Pixels, placed: PlacedProduct, sce
     )
 
 
-def _agreement(request: AdvertRequest, scene: _Scene) -> Telling[float]:
+def _agreement(request: AdvertRequest, scene: _Scene) -> PipelineSteps[float]:
     """How well each layer of the scene shows its prompt."""
     layers = zip(scene.masks, request.layers, strict=True)
-    regions = tuple(WordedRegion(mask=mask, prompt=layer.prompt) for mask, layer in layers)
-    judged = yield Judge(picture=scene.pixels, regions=regions)
+    regions = tuple(PromptRegion(mask=mask, prompt=layer.prompt) for mask, layer in layers)
+    judged = yield Score(picture=scene.pixels, regions=regions)
     assert isinstance(judged, float), "a judgement that was asked for is answered by a number"
     return judged
 
 
-def _at_canvas_size(request: AdvertRequest, scene: Pixels) -> Telling[Pixels]:
+def _at_canvas_size(request: AdvertRequest, scene: Pixels) -> PipelineSteps[Pixels]:
     """A scene as large as the canvas: by the bundle's upscaler where it has one, and by resampling."""
-    if request.upscale and request.scene != request.canvas:
-        scene = yield from _painted(Enlarge(picture=scene))
+    if request.upscale and request.model_size != request.canvas:
+        scene = yield from _painted(Upscale(picture=scene))
     return enlarged(scene, request.canvas)
 
 
@@ -277,14 +269,16 @@ def _withheld(refused: list[Advert]) -> Advert:
         "change the prompts, or try another seed."
     )
     first = refused[0]
-    return replace(first, picture=beyond_recognition(first.picture), layers=None, warnings=(*first.warnings, said))
+    return replace(
+        first, picture=beyond_recognition(first.picture), intermediates=None, warnings=(*first.warnings, said)
+    )
 
 
 def _union(masks: tuple[PaintMask, ...]) -> PaintMask:
     return PaintMask(np.maximum.reduce(masks))
 
 
-def _painted(ask: Pass | Enlarge) -> Telling[Pixels]:
+def _painted(ask: DiffusionCall | Upscale) -> PipelineSteps[Pixels]:
     pixels = yield ask
     assert isinstance(pixels, np.ndarray), "a picture that was asked for is answered by pixels"
     return Pixels(pixels)
@@ -295,7 +289,7 @@ def ask_for_background(request: AdvertRequest, seed: int) -> Generate:
     return Generate(
         prompt=request.background_prompt,
         negative_prompt=request.negative_prompt,
-        size=request.scene,
+        size=request.model_size,
         sampling=request.background_sampling,
         noise_seed=noise_seed(seed, 0),
     )

@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 
 from inpaint_server.client import Result
-from inpaint_server.schema import InvocationRequest
-from tests.browser import chromium
-from tests.engine.painters import PlainPass
-from tests.quick_server import QuickServer
-from tests.serving.running import free_port
-from tests.serving.runtime_proxy import RuntimeProxy
+from inpaint_server.wire.schema import InvocationRequest
+from testing.browser import chromium
+from testing.plain_backend import PlainPass
+from testing.quick_server import QuickServer
+from testing.running import free_port
+from testing.runtime_proxy import RuntimeProxy
 
 COMMAND = [str(Path(sys.executable).with_name("inpaint-server")), "catalog"]
 BROKEN = {7: "gone.png", 13: "cannot be read", 22: "`moon`", 31: "multiple of 8", 46: "column `color`"}
@@ -180,7 +180,7 @@ def test_the_same_picture_is_asked_for_once(quick_server: QuickServer, tmp_path:
 def test_a_server_that_is_not_there_stops_the_run_and_says_how_to_go_on(quick_server: QuickServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=4), tmp_path / "out"
     from inpaint_server.catalog import command
-    from inpaint_server.catalog.scenes import load
+    from inpaint_server.catalog.presets import load
     from inpaint_server.client import Client, Retry
 
     url = f"http://127.0.0.1:{free_port()}"

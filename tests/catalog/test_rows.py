@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from inpaint_server.catalog.orders import file_name, order
+from inpaint_server.catalog.presets import SHIPPED, load
 from inpaint_server.catalog.rows import Row, read
-from inpaint_server.catalog.scenes import SHIPPED, load
 from inpaint_server.catalog.templates import fill
 from inpaint_server.errors import InvalidRequest
-from inpaint_server.schema import validate
+from inpaint_server.wire.schema import validate
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 
 from inpaint_server import errors
-from inpaint_server.client import AsyncClient, Client, Fields, Reply, Result, Retry
-from inpaint_server.client.reply import JSON
-from inpaint_server.schema import InvocationRequest
-from tests.quick_server import QuickServer
-from tests.serving.running import Server, free_port
-from tests.serving.runtime_proxy import RuntimeProxy
+from inpaint_server.client import AsyncClient, Client, Fields, RawResponse, Result, Retry
+from inpaint_server.client.response import JSON
+from inpaint_server.wire.schema import InvocationRequest
+from testing.quick_server import QuickServer
+from testing.running import Server, free_port
+from testing.runtime_proxy import RuntimeProxy
 
 AT_ONCE = Retry(first_wait_s=0.001)
 
@@ -133,10 +133,10 @@ class Refusing:
     """A transport that is never free, and remembers how often it was asked."""
 
     def __init__(self, retry_after_s: float | None) -> None:
-        self.reply = Reply(status=503, body=b"{}", retry_after_s=retry_after_s, worth_repeating=True)
+        self.reply = RawResponse(status=503, body=b"{}", retry_after_s=retry_after_s, worth_repeating=True)
         self.asked = 0
 
-    def send(self, body: bytes, accept: str = JSON) -> Reply:  # noqa: ARG002 - a transport's words
+    def send(self, body: bytes, accept: str = JSON) -> RawResponse:  # noqa: ARG002 - a transport's words
         self.asked += 1
         return self.reply
 
@@ -174,7 +174,7 @@ def test_another_server_is_not_mistaken_for_ours(quick_server: QuickServer):
     with Client(f"{quick_server.url}/elsewhere") as client, pytest.raises(errors.NotFound):
         client.mask(photo())
     with pytest.raises(errors.Unreachable, match="no inpaint-server"):
-        Reply(status=404, body=b"<html>").check()
+        RawResponse(status=404, body=b"<html>").check()
     with pytest.raises(errors.Unreachable, match="not one of an inpaint-server"):
         Result.from_json(b'{"pictures": []}')
 

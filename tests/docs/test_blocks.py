@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from inpaint_server.catalog.scenes import load
-from tests.serving.running import Server
+from inpaint_server.catalog.presets import load
+from testing.running import Server
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 ELSEWHERE = {
-    "README.md": "tests/serving/test_readme.py",
+    "README.md": "tests/docs/test_readme.py",
     "release.md": "tests/release/test_documents.py",
 }
 """Pages whose blocks another test runs, against a stand-in for a cloud."""

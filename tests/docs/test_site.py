@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from inpaint_server.schema import InvocationRequest
+from inpaint_server.wire.schema import InvocationRequest
 from scripts.make_docs import page
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inpaint_server.cache import Cache, CacheStats
+from inpaint_server.domain.geometry import Point
 from inpaint_server.engine.engine import Engine
-from inpaint_server.types import Point
-from tests.engine.painters import PlainPainter
+from testing.plain_backend import PlainBackend
 from tests.engine.test_engine import WAIT_S, request
 
 
@@ -42,7 +42,7 @@ def test_zero_bytes_switch_it_off():
 
 
 def test_a_background_is_painted_once_for_the_same_words_seed_and_settings():
-    painter = PlainPainter()
+    painter = PlainBackend()
     engine = Engine(painter, queue=2, max_batch=4, background_cache_bytes=1_000_000)
     first = engine.submit(request(), deadline_s=WAIT_S).answer.result(WAIT_S)
     steps = len(painter.batches)
@@ -56,7 +56,7 @@ def test_a_background_is_painted_once_for_the_same_words_seed_and_settings():
 
 
 def test_the_same_photo_and_prompts_are_not_segmented_again():
-    painter = PlainPainter()
+    painter = PlainBackend()
     engine = Engine(painter, queue=2, max_batch=4, mask_cache_bytes=1_000_000)
     asked = replace(request(), task="mask")
     first, again = (engine.submit(asked, deadline_s=WAIT_S).answer.result(WAIT_S) for _ in range(2))
@@ -65,7 +65,7 @@ def test_the_same_photo_and_prompts_are_not_segmented_again():
     assert again.product is not None
     assert np.array_equal(first.product.mask, again.product.mask)
     assert first.product.box == again.product.box
-    assert first.candidates is again.candidates
+    assert first.proposals is again.proposals
     pointed = replace(asked, points=(Point(x=1, y=2, label=1),))
     engine.submit(pointed, deadline_s=WAIT_S).answer.result(WAIT_S)
     assert painter.calls == [("segment", 1)] * 2

@@ -13,23 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inpaint_server.domain.arrays import Pixels, ProductMask, frozen_array
+from inpaint_server.domain.calls import Generate, Segment
+from inpaint_server.domain.geometry import Size
+from inpaint_server.domain.request import AdvertRequest, InpaintLayer, Sampling
+from inpaint_server.domain.results import Progress
 from inpaint_server.engine.device_loop import DeviceLoop
 from inpaint_server.engine.engine import Engine
-from inpaint_server.engine.work import LookWork, PassWork
+from inpaint_server.engine.work import PassWork, SingleCallWork
 from inpaint_server.errors import DeadlineExceeded, Draining, Internal, InvalidRequest, OutOfMemory, Overloaded
-from inpaint_server.types import (
-    AdvertRequest,
-    Generate,
-    Layer,
-    Pixels,
-    ProductMask,
-    Progress,
-    Sampling,
-    Segment,
-    Size,
-    frozen_array,
-)
-from tests.engine.painters import PlainPainter, PlainPass
+from testing.plain_backend import PlainBackend, PlainPass
 
 TEN_STEPS = Sampling(steps=10, guidance_scale=3.0, scheduler="ddim")
 WAIT_S = 30
@@ -46,11 +39,11 @@ def request(seeds: Sequence[int] = (1,), steps: int = 10, side: int = 64) -> Adv
         background_prompt="beach",
         negative_prompt="",
         layers=(
-            Layer(region="lower", prompt="sand", negative_prompt=""),
-            Layer(region="upper", prompt="beach", negative_prompt=""),
+            InpaintLayer(region="lower", prompt="sand", negative_prompt=""),
+            InpaintLayer(region="upper", prompt="beach", negative_prompt=""),
         ),
         canvas=Size(height=side, width=side),
-        scene=Size(height=side, width=side),
+        model_size=Size(height=side, width=side),
         placement="random",
         seeds=tuple(seeds),
         background_sampling=sampling,
@@ -66,12 +59,12 @@ def request(seeds: Sequence[int] = (1,), steps: int = 10, side: int = 64) -> Adv
 
 
 @pytest.fixture
-def painter() -> PlainPainter:
-    return PlainPainter()
+def painter() -> PlainBackend:
+    return PlainBackend()
 
 
 @pytest.fixture
-def engine(painter: PlainPainter):
+def engine(painter: PlainBackend):
     engine = Engine(painter, queue=2, max_batch=4)
     yield engine
     painter.gate.set()
@@ -88,7 +81,7 @@ def test_an_advert_has_its_background_then_its_layers_in_order(engine: Engine[Pl
     assert len(answer.timings.passes) == 2
 
 
-def test_a_listener_that_fails_costs_its_own_request_and_no_other(engine: Engine[PlainPass], painter: PlainPainter):
+def test_a_listener_that_fails_costs_its_own_request_and_no_other(engine: Engine[PlainPass], painter: PlainBackend):
     def listen(_: Progress) -> None:
         raise RuntimeError("the bar is broken")
 
@@ -100,7 +93,7 @@ def test_a_listener_that_fails_costs_its_own_request_and_no_other(engine: Engine
     assert [advert.seed for advert in other.answer.result(WAIT_S).adverts] == [5]
 
 
-def test_only_once_nothing_is_under_way_any_more_the_engine_is_at_rest(painter: PlainPainter):
+def test_only_once_nothing_is_under_way_any_more_the_engine_is_at_rest(painter: PlainBackend):
     painter.gate.clear()
     seen: list[int] = []
     at_rest = threading.Event()
@@ -131,12 +124,14 @@ def background(seed: int, steps: int, side: int = 64) -> PassWork[PlainPass]:
     return PassWork(ask=ask, stop=lambda: None, on_step=lambda _step, _steps: None)
 
 
-def photo_to_segment() -> LookWork:
+def photo_to_segment() -> SingleCallWork:
     photo = Pixels(frozen_array(np.full((90, 60, 3), 200, np.uint8)))
-    return LookWork(ask=Segment(photo=photo, points=(), box=None), stop=lambda: None)
+    return SingleCallWork(ask=Segment(photo=photo, points=(), box=None), stop=lambda: None)
 
 
-def do_together(painter: PlainPainter, works: Sequence[PassWork[PlainPass] | LookWork], *, max_batch: int) -> None:
+def do_together(
+    painter: PlainBackend, works: Sequence[PassWork[PlainPass] | SingleCallWork], *, max_batch: int
+) -> None:
     """Have works done that wait together; those that fail are left to be looked at."""
     device = DeviceLoop(painter, max_batch=max_batch)
     submit_all(device, works)
@@ -146,38 +141,38 @@ def do_together(painter: PlainPainter, works: Sequence[PassWork[PlainPass] | Loo
     device.stop()
 
 
-def submit_all(device: DeviceLoop[PlainPass], works: Sequence[PassWork[PlainPass] | LookWork]) -> None:
+def submit_all(device: DeviceLoop[PlainPass], works: Sequence[PassWork[PlainPass] | SingleCallWork]) -> None:
     for work in works:
         device.submit(work)
 
 
-def batches_of_three(painter: PlainPainter, *, max_batch: int) -> list[list[int]]:
+def batches_of_three(painter: PlainBackend, *, max_batch: int) -> list[list[int]]:
     """The batches in which three passes of two steps are painted that wait together."""
     do_together(painter, [background(seed, steps=2) for seed in (1, 2, 3)], max_batch=max_batch)
     return painter.batches
 
 
-def test_passes_that_wait_together_share_their_steps(painter: PlainPainter):
+def test_passes_that_wait_together_share_their_steps(painter: PlainBackend):
     assert batches_of_three(painter, max_batch=4) == [[1, 2, 3], [1, 2, 3]]
 
 
-def test_a_batch_is_never_larger_than_allowed(painter: PlainPainter):
+def test_a_batch_is_never_larger_than_allowed(painter: PlainBackend):
     assert [len(batch) for batch in batches_of_three(painter, max_batch=2)] == [2, 2, 2]
 
 
-def test_a_batch_is_never_larger_than_what_memory_was_measured_to_hold(painter: PlainPainter):
+def test_a_batch_is_never_larger_than_what_memory_was_measured_to_hold(painter: PlainBackend):
     painter.fitting = 1
     assert [len(batch) for batch in batches_of_three(painter, max_batch=4)] == [1] * 6
 
 
-def test_works_that_wait_together_are_segmented_begun_and_finished_together(painter: PlainPainter):
+def test_works_that_wait_together_are_segmented_begun_and_finished_together(painter: PlainBackend):
     works = [*(photo_to_segment() for _ in range(3)), *(background(seed, steps=2) for seed in (1, 2, 3))]
     do_together(painter, works, max_batch=6)
     assert painter.calls == [("segment", 3), ("begin", 3), ("finish", 3)]
 
 
 @pytest.mark.parametrize("name", ["segment", "begin", "finish"])
-def test_out_of_memory_halves_every_kind_of_call(painter: PlainPainter, name: str):
+def test_out_of_memory_halves_every_kind_of_call(painter: PlainBackend, name: str):
     def room_for_one(called: str, count: int) -> None:
         if called == name and count > 1:
             raise OutOfMemory("too many")
@@ -190,7 +185,7 @@ def test_out_of_memory_halves_every_kind_of_call(painter: PlainPainter, name: st
 
 
 @pytest.mark.parametrize("name", ["segment", "begin", "finish"])
-def test_a_work_that_cannot_be_done_harms_no_other_it_was_batched_with(painter: PlainPainter, name: str):
+def test_a_work_that_cannot_be_done_harms_no_other_it_was_batched_with(painter: PlainBackend, name: str):
     bad = iter([True, True, False, False])
 
     def damaged(called: str, _: int) -> None:
@@ -203,7 +198,7 @@ def test_a_work_that_cannot_be_done_harms_no_other_it_was_batched_with(painter: 
     assert [isinstance(work.future.exception(), ValueError) for work in works] == [True, False, False]
 
 
-def test_a_step_that_fails_is_not_made_twice(painter: PlainPainter):
+def test_a_step_that_fails_is_not_made_twice(painter: PlainBackend):
     def fails(batch: Sequence[PlainPass]) -> None:
         raise ValueError(f"{len(batch)} passes")
 
@@ -214,7 +209,7 @@ def test_a_step_that_fails_is_not_made_twice(painter: PlainPainter):
 
 
 @pytest.mark.parametrize("name", ["segment", "begin", "finish"])
-def test_only_who_fits_alone_neither_is_told_of_memory(painter: PlainPainter, name: str):
+def test_only_who_fits_alone_neither_is_told_of_memory(painter: PlainBackend, name: str):
     refused = iter([True, True, False, False])
 
     def no_room(called: str, _: int) -> None:
@@ -235,7 +230,7 @@ def all_gone(held: Sequence[weakref.ref[Any]]) -> bool:
     return all(one() is None for one in held)
 
 
-def test_nothing_of_a_work_is_held_while_the_device_waits_for_the_next(painter: PlainPainter):
+def test_nothing_of_a_work_is_held_while_the_device_waits_for_the_next(painter: PlainBackend):
     device = DeviceLoop(painter, max_batch=4)
     device.start()
     works = [photo_to_segment(), background(1, steps=2), background(2, steps=3)]
@@ -248,7 +243,7 @@ def test_nothing_of_a_work_is_held_while_the_device_waits_for_the_next(painter: 
 
 
 @pytest.mark.parametrize("name", ["segment", "begin", "finish"])
-def test_what_a_failed_call_held_is_let_go_of_though_its_error_is_kept(painter: PlainPainter, name: str):
+def test_what_a_failed_call_held_is_let_go_of_though_its_error_is_kept(painter: PlainBackend, name: str):
     held: list[weakref.ref[Any]] = []
 
     def no_room(called: str, _: int) -> None:
@@ -264,7 +259,7 @@ def test_what_a_failed_call_held_is_let_go_of_though_its_error_is_kept(painter: 
     assert [one() for one in held] == [None]
 
 
-def test_nothing_of_a_request_is_held_once_it_is_answered(engine: Engine[PlainPass], painter: PlainPainter):
+def test_nothing_of_a_request_is_held_once_it_is_answered(engine: Engine[PlainPass], painter: PlainBackend):
     def fail(called: str, _: int) -> None:
         if called == "finish":
             raise OutOfMemory("make it smaller")
@@ -286,7 +281,7 @@ def test_each_picture_is_the_same_alone_and_beside_others(engine: Engine[PlainPa
         assert np.array_equal(alone.adverts[0].picture, advert.picture)
 
 
-def test_a_short_pass_beside_a_long_one_ends_first(painter: PlainPainter):
+def test_a_short_pass_beside_a_long_one_ends_first(painter: PlainBackend):
     device = DeviceLoop(painter, max_batch=4)
     ended: list[str] = []
     works = {"long": background(1, steps=100), "short": background(2, steps=2, side=128)}
@@ -301,7 +296,7 @@ def test_a_short_pass_beside_a_long_one_ends_first(painter: PlainPainter):
     assert painter.batches[:4] == [[1], [2], [1], [2]]
 
 
-def test_a_short_request_beside_long_ones_ends_first(painter: PlainPainter):
+def test_a_short_request_beside_long_ones_ends_first(painter: PlainBackend):
     """Though the long ones came first, fill a whole batch, and one of them is painted at another size."""
     engine = Engine(painter, queue=3, max_batch=4)
     ended = threading.Event()
@@ -318,7 +313,7 @@ def test_a_short_request_beside_long_ones_ends_first(painter: PlainPainter):
     engine.drain()
 
 
-def test_a_full_line_refuses_and_what_was_admitted_still_ends(painter: PlainPainter):
+def test_a_full_line_refuses_and_what_was_admitted_still_ends(painter: PlainBackend):
     engine = Engine(painter, queue=2, max_batch=1)
     painter.gate.clear()
     under_way = threading.Event()
@@ -339,7 +334,7 @@ def test_a_full_line_refuses_and_what_was_admitted_still_ends(painter: PlainPain
 
 
 def test_past_its_deadline_a_request_ends_between_two_steps_and_the_device_is_free(
-    engine: Engine[PlainPass], painter: PlainPainter
+    engine: Engine[PlainPass], painter: PlainBackend
 ):
     job = engine.submit(request(), deadline_s=0.2)
     painter.before_step = lambda _: threading.Event().wait(job.deadline - time.monotonic())
@@ -350,7 +345,7 @@ def test_past_its_deadline_a_request_ends_between_two_steps_and_the_device_is_fr
     assert engine.submit(request(), deadline_s=WAIT_S).answer.result(WAIT_S).adverts
 
 
-def test_a_request_that_was_ended_stops_costing_steps(engine: Engine[PlainPass], painter: PlainPainter):
+def test_a_request_that_was_ended_stops_costing_steps(engine: Engine[PlainPass], painter: PlainBackend):
     painter.gate.clear()
     job = engine.submit(request(steps=10_000), deadline_s=WAIT_S)
     job.end(Draining("gone"))
@@ -360,7 +355,7 @@ def test_a_request_that_was_ended_stops_costing_steps(engine: Engine[PlainPass],
     assert len(painter.batches) <= 1
 
 
-def test_out_of_memory_halves_the_batch_until_it_fits(painter: PlainPainter):
+def test_out_of_memory_halves_the_batch_until_it_fits(painter: PlainBackend):
     def room_for_two(batch: Sequence[PlainPass]) -> None:
         if len(batch) > 2:
             raise OutOfMemory("too many")
@@ -375,7 +370,7 @@ def test_out_of_memory_halves_the_batch_until_it_fits(painter: PlainPainter):
 
 
 def test_out_of_memory_with_one_picture_is_told_and_the_next_request_is_served(
-    engine: Engine[PlainPass], painter: PlainPainter
+    engine: Engine[PlainPass], painter: PlainBackend
 ):
     def no_room(_: Sequence[PlainPass]) -> None:
         raise OutOfMemory("make it smaller")
@@ -387,7 +382,7 @@ def test_out_of_memory_with_one_picture_is_told_and_the_next_request_is_served(
     assert engine.submit(request(), deadline_s=WAIT_S).answer.result(WAIT_S).adverts
 
 
-def test_a_failure_of_ours_says_nothing_of_what_happened_inside(engine: Engine[PlainPass], painter: PlainPainter):
+def test_a_failure_of_ours_says_nothing_of_what_happened_inside(engine: Engine[PlainPass], painter: PlainBackend):
     def secret(_: Sequence[PlainPass]) -> None:
         raise RuntimeError("/root/secret")
 
@@ -403,7 +398,7 @@ def test_nothing_segmented_is_the_callers_to_change_and_ends_the_background_too(
         engine.submit(replace(request(), mask=empty), deadline_s=WAIT_S).answer.result(WAIT_S)
 
 
-def test_draining_finishes_what_was_admitted_and_refuses_the_rest(painter: PlainPainter):
+def test_draining_finishes_what_was_admitted_and_refuses_the_rest(painter: PlainBackend):
     engine = Engine(painter, queue=2, max_batch=4)
     painter.gate.clear()
     job = engine.submit(request(), deadline_s=WAIT_S)

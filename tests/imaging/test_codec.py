@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from inpaint_server.domain.arrays import UInt8Array
+from inpaint_server.domain.geometry import Size
+from inpaint_server.domain.request import OutputFormat
 from inpaint_server.errors import InvalidRequest, TooLarge
 from inpaint_server.imaging.codec import decode_mask, decode_photo, encode, fit_mask, read_note
-from inpaint_server.types import OutputFormat, Size, UInt8Array
-from tests.imaging.pictures import LIMIT, file, noise
+from testing.pictures import LIMIT, file, noise
 
 
 def _photo(data: bytes, limit: int = LIMIT) -> UInt8Array:

@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask
+from inpaint_server.domain.geometry import Placement, Size
+from inpaint_server.domain.product import PlacedProduct, Product
 from inpaint_server.imaging.composite import default_feather, keep_unpainted, lay_product, matte, soft_anti_mask
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.placement import place
-from inpaint_server.types import PaintMask, Pixels, PlacedProduct, Placement, Product, ProductMask, Size
-from tests.imaging.pictures import brute_erosion, disc, noise, rectangle
+from testing.pictures import brute_erosion, disc, noise, rectangle
 
 CANVAS = Size(height=128, width=160)
 FEATHERS = [0, 1, 2, 3, 4, 7]

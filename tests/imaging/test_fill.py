@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask
 from inpaint_server.imaging.fill import filled_from_around
-from inpaint_server.types import PaintMask, Pixels, ProductMask
-from tests.imaging.pictures import noise
+from testing.pictures import noise
 
 NO_PRODUCT = ProductMask(np.zeros((60, 80), np.uint8))
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from inpaint_server.domain.arrays import Pixels
+from inpaint_server.domain.geometry import Placement, Size
+from inpaint_server.domain.product import PlacedProduct
+from inpaint_server.domain.request import Region
 from inpaint_server.imaging.layers import mask_on_canvas, paint_mask, split_line
 from inpaint_server.imaging.placement import place
-from inpaint_server.types import Pixels, PlacedProduct, Placement, Region, Size
-from tests.imaging.pictures import disc, rectangle
+from testing.pictures import disc, rectangle
 
 CANVAS = Size(height=64, width=80)
 

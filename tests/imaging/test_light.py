@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from inpaint_server.domain.arrays import Pixels, frozen_array
+from inpaint_server.domain.geometry import Size
 from inpaint_server.imaging.light import lit_by
 from inpaint_server.imaging.placement import place
-from inpaint_server.types import Pixels, Size, frozen_array
-from tests.imaging.pictures import rectangle
+from testing.pictures import rectangle
 
 PRODUCT = rectangle(40, 30)
 PLACED = place(PRODUCT, Size(height=80, width=80), "centre", np.random.default_rng(0))

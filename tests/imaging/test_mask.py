@@ -7,10 +7,11 @@ import time
 import numpy as np
 import pytest
 
+from inpaint_server.domain.arrays import ProductMask
+from inpaint_server.domain.geometry import Box
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.imaging.mask import bounding_box, clean, drop_strays, erode, find_product
-from inpaint_server.types import Box, ProductMask
-from tests.imaging.pictures import brute_erosion, noise
+from testing.pictures import brute_erosion, noise
 
 
 def _drawn(*rows: str) -> ProductMask:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from inpaint_server.domain.arrays import Pixels, ProductMask
 from inpaint_server.imaging.matting import refine
-from inpaint_server.types import Pixels, ProductMask
 
 
 def _photo_of_a_disc(radius: float, size: int = 200) -> tuple[Pixels, ProductMask]:

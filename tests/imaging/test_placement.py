@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inpaint_server.domain.arrays import Pixels, ProductMask
+from inpaint_server.domain.geometry import Box, Placement, Size
+from inpaint_server.domain.product import PlacedProduct, Product
+from inpaint_server.domain.request import PlacementRule
 from inpaint_server.imaging.mask import find_product
 from inpaint_server.imaging.placement import canvas_from_photo, cut_off_warning, moved_warning, place
-from inpaint_server.types import Box, Pixels, PlacedProduct, Placement, PlacementRule, Product, ProductMask, Size
-from tests.imaging.pictures import disc, noise, rectangle
+from testing.pictures import disc, noise, rectangle
 
 SHAPES = [(1, 1), (1, 10), (10, 1), (3, 2), (16, 9)]
 CANVASES = [

@@ -7,30 +7,24 @@ import math
 import numpy as np
 import pytest
 
+from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask
+from inpaint_server.domain.calls import MaskProposals
+from inpaint_server.domain.geometry import Box, Placement, Size
+from inpaint_server.domain.product import PlacedProduct
+from inpaint_server.domain.results import Receipt
 from inpaint_server.imaging.composite import lay_product
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.placement import place_at
 from inpaint_server.imaging.receipt import complaints, expansion, identity, own_points, seam
-from inpaint_server.types import (
-    Box,
-    Candidates,
-    PaintMask,
-    Pixels,
-    PlacedProduct,
-    Placement,
-    ProductMask,
-    Receipt,
-    Size,
-)
-from tests.imaging.pictures import disc, noise
+from testing.pictures import disc, noise
 
 CANVAS = Size(height=128, width=160)
 PLACED = place_at(disc(50), CANVAS, Placement(scale=0.5, x=0.5, y=0.9))
 NOBODY = ProductMask(np.zeros((128, 160), np.uint8))
 
 
-def _found(*masks: np.ndarray) -> Candidates:
-    return Candidates(masks=np.stack(masks), scores=(0.9, 0.5, 0.1))
+def _found(*masks: np.ndarray) -> MaskProposals:
+    return MaskProposals(masks=np.stack(masks), scores=(0.9, 0.5, 0.1))
 
 
 def test_a_laid_product_is_itself_and_a_changed_one_is_not():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from inpaint_server.domain.arrays import Pixels, frozen_array
+from inpaint_server.domain.geometry import Placement, Size
+from inpaint_server.domain.product import PlacedProduct
 from inpaint_server.imaging.placement import place
 from inpaint_server.imaging.reflection import cast_reflection
-from inpaint_server.types import Pixels, PlacedProduct, Placement, Size, frozen_array
-from tests.imaging.pictures import rectangle
+from testing.pictures import rectangle
 
 CANVAS = Size(height=120, width=100)
 GREY = Pixels(frozen_array(np.full((120, 100, 3), 100, np.uint8)))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from inpaint_server.domain.arrays import Pixels, ProductMask
+from inpaint_server.domain.geometry import Placement, Size
+from inpaint_server.domain.product import Product
 from inpaint_server.imaging.mask import find_product
 from inpaint_server.imaging.placement import place_at
 from inpaint_server.imaging.shadow import cast_contact_shadow
-from inpaint_server.types import Pixels, Placement, Product, ProductMask, Size
-from tests.imaging.pictures import rectangle
+from testing.pictures import rectangle
 
 PLACED = place_at(rectangle(80, 40), Size(height=160, width=200), Placement(scale=0.5, x=0.5, y=0.8))
 GREY = Pixels(np.full((160, 200, 3), 180, np.uint8))

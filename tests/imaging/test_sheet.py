@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from inpaint_server.imaging.sheet import contact_sheet
-from tests.imaging.pictures import noise
+from testing.pictures import noise
 
 
 def test_tiles_stand_in_rows_on_white():

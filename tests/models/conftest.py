@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from inpaint_server.models import bundle as bundles
+from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.device import choose
-from inpaint_server.models.painter import Painter
 
 
 @pytest.fixture(scope="session")
-def painter() -> Painter:
-    return Painter(bundles.open_bundle(bundles.DEMO), choose("cpu", "float32"))
+def painter() -> TorchBackend:
+    return TorchBackend(bundles.open_bundle(bundles.DEMO), choose("cpu", "float32"))
 
 
 @pytest.fixture

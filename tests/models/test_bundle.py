@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from inpaint_server.errors import BundleError
 from inpaint_server.models import bundle as bundles
+from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.device import choose
-from inpaint_server.models.painter import Painter
 
 VAE = "stable-diffusion-inpainting/vae/diffusion_pytorch_model.safetensors"
 AGAIN: dict[str, Any] = {"name": "demo", "version": "test", "licence": "Apache-2.0", "native_size": 256}
@@ -90,7 +90,7 @@ def test_the_platforms_folder_comes_first(copy: Path):
     assert bundles.find("", copy) == copy
 
 
-def test_equal_vae_and_text_encoder_are_in_memory_once(painter: Painter):
+def test_equal_vae_and_text_encoder_are_in_memory_once(painter: TorchBackend):
     ours, theirs = painter.text_to_image, painter.inpainting
     for component in ("vae", "text_encoder"):
         pairs = zip(getattr(ours, component).parameters(), getattr(theirs, component).parameters(), strict=True)
@@ -99,7 +99,7 @@ def test_equal_vae_and_text_encoder_are_in_memory_once(painter: Painter):
 
 def test_no_file_stays_mapped_beside_the_weights_that_were_read_from_it():
     """In the files' own precision, in which nothing else would make a copy of every weight."""
-    painter = Painter(bundles.open_bundle(bundles.DEMO), choose("cpu", "float16"))
+    painter = TorchBackend(bundles.open_bundle(bundles.DEMO), choose("cpu", "float16"))
     mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/" in line}
     assert painter.card.dtype == "float16"
     assert [path for path in mapped if path.endswith(".safetensors")] == []
@@ -110,7 +110,7 @@ def test_a_vae_that_differs_is_in_memory_twice(copy: Path):
     name = next(iter(weights))
     save_file({**weights, name: weights[name] + 1}, copy / VAE)
     bundles.write_manifest(copy, **AGAIN)
-    painter = Painter(bundles.open_bundle(copy), choose("cpu", "float32"))
+    painter = TorchBackend(bundles.open_bundle(copy), choose("cpu", "float32"))
     pointers = [next(model.vae.parameters()).data_ptr() for model in (painter.text_to_image, painter.inpainting)]
     assert pointers[0] != pointers[1]
     assert painter.text_to_image.text_encoder is painter.inpainting.text_encoder
@@ -121,4 +121,4 @@ def test_a_component_of_another_architecture_does_not_load_and_says_so(copy: Pat
     config.write_text(json.dumps({**json.loads(config.read_text()), "_class_name": "VQModel"}))
     bundles.write_manifest(copy, **AGAIN)
     with pytest.raises(BundleError, match="VQModel"):
-        Painter(bundles.open_bundle(copy), choose("cpu", "float32"))
+        TorchBackend(bundles.open_bundle(copy), choose("cpu", "float32"))

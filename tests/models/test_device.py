@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from inpaint_server.errors import OutOfMemory, SettingsError
-from inpaint_server.models.device import choose, memory_errors_as_ours
+from inpaint_server.models.device import choose, translate_out_of_memory
 
 
 def test_on_the_cpu_the_precision_is_float32_unless_asked_for():
@@ -21,10 +21,10 @@ def test_cuda_that_is_not_there_is_told_with_what_to_do():
 
 
 def test_an_allocators_failure_becomes_ours():
-    with pytest.raises(OutOfMemory, match="width"), memory_errors_as_ours():
+    with pytest.raises(OutOfMemory, match="width"), translate_out_of_memory():
         torch.empty(2**45)
 
 
 def test_another_failure_stays_what_it_is():
-    with pytest.raises(RuntimeError, match="shape"), memory_errors_as_ours():
+    with pytest.raises(RuntimeError, match="shape"), translate_out_of_memory():
         torch.zeros(2).reshape(3)

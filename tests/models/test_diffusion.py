@@ -11,21 +11,13 @@ import torch
 from diffusers import StableDiffusionInpaintPipeline, StableDiffusionPipeline
 from PIL import Image
 
+from inpaint_server.domain.arrays import PaintMask, Pixels, frozen_array
+from inpaint_server.domain.calls import DiffusionCall, Generate, Inpaint, PromptRegion
+from inpaint_server.domain.geometry import Size
+from inpaint_server.domain.request import Sampling, Scheduler
+from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.bundle import DEMO, INPAINTING, TEXT_TO_IMAGE
-from inpaint_server.models.painter import Painter
 from inpaint_server.models.schedulers import make_scheduler
-from inpaint_server.types import (
-    Generate,
-    Inpaint,
-    PaintMask,
-    Pass,
-    Pixels,
-    Sampling,
-    Scheduler,
-    Size,
-    WordedRegion,
-    frozen_array,
-)
 
 SIZE = Size(height=64, width=96)
 SCHEDULERS: tuple[Scheduler, ...] = (
@@ -62,10 +54,10 @@ def inpaint_jointly(seed: int = 2, how: Sampling | None = None, above: str = "sk
     ask = inpaint(seed, how)
     upper = np.array(ask.mask)
     upper[SIZE.height // 2 :] = 0
-    return replace(ask, regions=(WordedRegion(mask=PaintMask(frozen_array(upper)), prompt=above),))
+    return replace(ask, regions=(PromptRegion(mask=PaintMask(frozen_array(upper)), prompt=above),))
 
 
-def paint(painter: Painter, *asks: Pass) -> list[Pixels]:
+def paint(painter: TorchBackend, *asks: DiffusionCall) -> list[Pixels]:
     """Paint passes side by side, those that can in one evaluation, each leaving when it is done."""
     under_way = painter.begin(asks)
     while left := [one for one in under_way if not one.done]:
@@ -91,7 +83,7 @@ def pipelines() -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_both_models_paint_what_diffusers_pipelines_paint(
-    painter: Painter, pipelines: tuple[Any, Any], scheduler: Scheduler
+    painter: TorchBackend, pipelines: tuple[Any, Any], scheduler: Scheduler
 ):
     """Within 1/255: the last bit before rounding depends on the order of two additions."""
     text_to_image, inpainting = pipelines
@@ -121,7 +113,7 @@ def test_both_models_paint_what_diffusers_pipelines_paint(
 
 
 @pytest.mark.parametrize("make", [generate, inpaint, inpaint_jointly])
-def test_batched_is_alone(painter: Painter, make: Any):
+def test_batched_is_alone(painter: TorchBackend, make: Any):
     """Different steps, guidance and solvers in one batch; within 1/255, since kernels round by batch size."""
     hows = [
         *(sampling(), sampling("euler", 1.0, 6), sampling("dpmpp_2m_karras", 7.0, 2), sampling("euler_ancestral")),
@@ -135,7 +127,7 @@ def test_batched_is_alone(painter: Painter, make: Any):
         assert difference(paint(painter, ask)[0], picture) <= 1
 
 
-def test_canvases_of_many_sizes_are_encoded_and_decoded_together_and_come_back_in_order(painter: Painter):
+def test_canvases_of_many_sizes_are_encoded_and_decoded_together_and_come_back_in_order(painter: TorchBackend):
     canvases = [Pixels(frozen_array(np.full((64, width, 3), 90, np.uint8))) for width in (64, 128, 64)]
     asks = [
         replace(inpaint(seed), canvas=canvas, mask=PaintMask(frozen_array(np.full(canvas.shape[:2], 255, np.uint8))))
@@ -150,7 +142,7 @@ def test_canvases_of_many_sizes_are_encoded_and_decoded_together_and_come_back_i
         assert difference(paint(painter, ask)[0], picture) <= 1
 
 
-def test_a_pass_can_join_at_any_step(painter: Painter):
+def test_a_pass_can_join_at_any_step(painter: TorchBackend):
     (early,), (late,) = painter.begin([generate(1)]), painter.begin([generate(2)])
     painter.advance([early])
     painter.advance([early])
@@ -160,20 +152,20 @@ def test_a_pass_can_join_at_any_step(painter: Painter):
     assert difference(painter.finish([late])[0], paint(painter, generate(2))[0]) <= 1
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(painter: Painter):
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(painter: TorchBackend):
     first, again, other = (paint(painter, generate(seed))[0] for seed in (3, 3, 4))
     assert np.array_equal(first, again)
     assert difference(first, other) > 10
 
 
-def test_the_global_generator_is_left_alone(painter: Painter):
+def test_the_global_generator_is_left_alone(painter: TorchBackend):
     before = torch.random.get_rng_state()
     paint(painter, generate(how=sampling("euler_ancestral")))
     paint(painter, inpaint(how=sampling("euler_ancestral")))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_the_prompt_and_the_negative_prompt_matter(painter: Painter):
+def test_the_prompt_and_the_negative_prompt_matter(painter: TorchBackend):
     plain = generate()
     other_prompt = Generate(prompt="snow", negative_prompt="grass", size=SIZE, sampling=sampling(), noise_seed=1)
     other_negative = Generate(
@@ -184,12 +176,12 @@ def test_the_prompt_and_the_negative_prompt_matter(painter: Painter):
     assert difference(first, third) > 10
 
 
-def test_without_guidance_the_negative_prompt_costs_nothing(painter: Painter):
+def test_without_guidance_the_negative_prompt_costs_nothing(painter: TorchBackend):
     assert [len(one.words) for one in painter.begin([generate(how=sampling(guidance_scale=1.0))])] == [1]
     assert [len(one.words) for one in painter.begin([generate(how=sampling(guidance_scale=1.5))])] == [2]
 
 
-def rows_of_each_step(painter: Painter, ask: Pass) -> list[int]:
+def rows_of_each_step(painter: TorchBackend, ask: DiffusionCall) -> list[int]:
     (one,) = painter.begin([ask])
     rows: list[int] = []
     while not one.done:
@@ -202,27 +194,29 @@ def rows_of_each_step(painter: Painter, ask: Pass) -> list[int]:
     ("interval", "rows"),
     [((0.0, 1.0), [2] * 4), ((0.0, 0.5), [2, 2, 1, 1]), ((0.25, 0.75), [1, 2, 2, 1]), ((0.9, 1.0), [1] * 4)],
 )
-def test_guidance_costs_a_row_in_its_interval_only(painter: Painter, interval: tuple[float, float], rows: list[int]):
+def test_guidance_costs_a_row_in_its_interval_only(
+    painter: TorchBackend, interval: tuple[float, float], rows: list[int]
+):
     assert rows_of_each_step(painter, generate(how=replace(sampling(), guidance_interval=interval))) == rows
 
 
-def test_a_joint_step_takes_a_row_for_each_prompt_and_one_for_guidance(painter: Painter):
+def test_a_joint_step_takes_a_row_for_each_prompt_and_one_for_guidance(painter: TorchBackend):
     half = replace(sampling(), guidance_interval=(0.0, 0.5))
     assert rows_of_each_step(painter, inpaint_jointly(how=half)) == [3, 3, 2, 2]
 
 
-def test_regions_with_the_same_words_are_one_pass_with_these_words(painter: Painter):
+def test_regions_with_the_same_words_are_one_pass_with_these_words(painter: TorchBackend):
     """Within 1/255: the same rows are added up in another order."""
     assert difference(*paint(painter, inpaint(), inpaint_jointly(above="sand"))) <= 1
 
 
-def test_the_words_of_a_region_change_that_region_most(painter: Painter):
+def test_the_words_of_a_region_change_that_region_most(painter: TorchBackend):
     sand, snow = (picture.astype(int) for picture in paint(painter, inpaint(), inpaint_jointly(above="white snow")))
     apart = np.abs(sand - snow).mean(axis=2)[:, 10:]
     assert apart[30 : SIZE.height // 2].mean() > 2 * apart[SIZE.height // 2 + 8 :].mean()
 
 
-def test_features_are_computed_anew_every_so_many_steps_and_when_guidance_begins(painter: Painter):
+def test_features_are_computed_anew_every_so_many_steps_and_when_guidance_begins(painter: TorchBackend):
     how = replace(sampling(steps=7), reuse_features=3, guidance_interval=(0.2, 1.0))
     (one,) = painter.begin([generate(how=how)])
     reused: list[bool] = []
@@ -232,7 +226,7 @@ def test_features_are_computed_anew_every_so_many_steps_and_when_guidance_begins
     assert reused == [False, True, False, False, True, True, False]
 
 
-def test_features_used_again_give_nearly_the_same_picture(painter: Painter):
+def test_features_used_again_give_nearly_the_same_picture(painter: TorchBackend):
     how = sampling("ddim", steps=12)
     plain, again, other = paint(
         painter, generate(how=how), generate(how=replace(how, reuse_features=2)), generate(seed=2, how=how)
@@ -250,7 +244,7 @@ def smooth(ask: Inpaint, strength: float) -> Inpaint:
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_the_weaker_a_pass_the_fewer_steps_it_takes_and_the_more_of_the_canvas_it_keeps(
-    painter: Painter, scheduler: Scheduler
+    painter: TorchBackend, scheduler: Scheduler
 ):
     changes: list[float] = []
     for strength, steps in ((0.25, 2), (1.0, 8)):
@@ -260,7 +254,7 @@ def test_the_weaker_a_pass_the_fewer_steps_it_takes_and_the_more_of_the_canvas_i
     assert changes[0] < 0.7 * changes[1]
 
 
-def test_where_nothing_is_repainted_a_weaker_pass_leaves_the_latents_as_they_were(painter: Painter):
+def test_where_nothing_is_repainted_a_weaker_pass_leaves_the_latents_as_they_were(painter: TorchBackend):
     begun = painter.begin([smooth(inpaint(), 0.5)])[0]
     while not begun.done:
         painter.advance([begun])
@@ -270,7 +264,7 @@ def test_where_nothing_is_repainted_a_weaker_pass_leaves_the_latents_as_they_wer
     assert torch.equal(begun.latents[kept], begun.origin.latents[kept])
 
 
-def test_a_weaker_pass_is_the_same_alone_and_beside_others(painter: Painter):
+def test_a_weaker_pass_is_the_same_alone_and_beside_others(painter: TorchBackend):
     asks = [smooth(inpaint(seed), strength) for seed, strength in ((2, 0.6), (3, 1.0), (4, 0.3))]
     for ask, beside in zip(asks, paint(painter, *asks), strict=True):
         assert difference(paint(painter, ask)[0], beside) <= 1

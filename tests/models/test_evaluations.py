@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inpaint_server.domain.arrays import Pixels, ProductMask, frozen_array
+from inpaint_server.domain.geometry import Size
+from inpaint_server.domain.request import BundleDefaults
 from inpaint_server.engine.engine import Engine
-from inpaint_server.models.painter import Painter
-from inpaint_server.schema import validate
-from inpaint_server.serving.resolve import resolve
-from inpaint_server.types import BundleDefaults, Pixels, ProductMask, Size, frozen_array
+from inpaint_server.models.backend import TorchBackend
+from inpaint_server.wire.resolve import resolve
+from inpaint_server.wire.schema import validate
 
 NATIVE = BundleDefaults(size=Size(height=64, width=64))
 
 
-def evaluations(painter: Painter, **fields: Any) -> int:
+def evaluations(painter: TorchBackend, **fields: Any) -> int:
     """Rows of all UNet calls for one advert."""
     rows: list[int] = []
     unets = [painter.text_to_image.unet, painter.inpainting.unet]
@@ -46,5 +48,5 @@ def evaluations(painter: Painter, **fields: Any) -> int:
         ({"steps": 4, "guidance_interval": [0.0, 0.5], "background_strength": 1.0}, 3 * (2 * 2 + 2)),
     ],
 )
-def test_what_an_advert_costs(painter: Painter, fields: dict[str, Any], wanted: int):
+def test_what_an_advert_costs(painter: TorchBackend, fields: dict[str, Any], wanted: int):
     assert evaluations(painter, **fields) == wanted

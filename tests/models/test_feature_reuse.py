@@ -9,8 +9,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.feature_reuse import evaluate_and_keep, evaluate_outermost
-from inpaint_server.models.painter import Painter
 
 
 def like_stable_diffusion() -> UNet2DConditionModel:
@@ -27,7 +27,7 @@ def like_stable_diffusion() -> UNet2DConditionModel:
 
 
 @pytest.fixture(params=["text to image", "inpainting", "like Stable Diffusion"])
-def unet(request: pytest.FixtureRequest, painter: Painter) -> UNet2DConditionModel:
+def unet(request: pytest.FixtureRequest, painter: TorchBackend) -> UNet2DConditionModel:
     models = {"text to image": painter.text_to_image.unet, "inpainting": painter.inpainting.unet}
     return models[request.param] if request.param in models else like_stable_diffusion()
 

@@ -15,12 +15,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from inpaint_server.domain.arrays import Pixels
+from inpaint_server.domain.calls import CheckSafety, Generate, Upscale
+from inpaint_server.domain.geometry import Size
+from inpaint_server.domain.request import Sampling
 from inpaint_server.errors import BundleError
 from inpaint_server.models import bundle as bundles
+from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.device import choose
-from inpaint_server.models.painter import Painter
-from inpaint_server.types import Check, Enlarge, Generate, Pixels, Sampling, Size
-from tests.models.optional_models import save_safety_checker, save_upscaler
+from testing.optional_models import save_safety_checker, save_upscaler
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_bundle.py"
 
@@ -58,7 +61,7 @@ def test_checkpoints_become_a_bundle_that_is_whole_and_loads(script: ModuleType,
     opened = bundles.open_bundle(out)
     assert opened.manifest.native_size == 256
     assert opened.shares("vae")
-    assert Painter(opened, choose("cpu", "float32")).card.bundle == "stable-diffusion-1.5 1"
+    assert TorchBackend(opened, choose("cpu", "float32")).card.bundle == "stable-diffusion-1.5 1"
 
 
 def test_a_lora_is_fused_into_unets_for_few_steps_that_the_server_paints_with(script: ModuleType, tmp_path: Path):
@@ -80,7 +83,7 @@ def test_a_lora_is_fused_into_unets_for_few_steps_that_the_server_paints_with(sc
     assert bundles.verify(out) == []
     opened = bundles.open_bundle(out)
     assert opened.defaults.few_step_weights
-    painter = Painter(opened, choose("cpu", "float32"))
+    painter = TorchBackend(opened, choose("cpu", "float32"))
     changed = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
     for usual in (painter.text_to_image, painter.inpainting):
         assert usual.few_step is not None
@@ -106,10 +109,10 @@ def test_a_safety_checker_and_an_upscaler_are_kept_where_they_are_asked_for(scri
     asked = [*arguments(tmp_path / "bundle", checkpoint(tmp_path), sizes), *more]
     assert CliRunner().invoke(script.app, asked, catch_exceptions=False).exit_code == 0
     assert bundles.verify(tmp_path / "bundle") == []
-    painter = Painter(bundles.open_bundle(tmp_path / "bundle"), choose("cpu", "float32"))
+    painter = TorchBackend(bundles.open_bundle(tmp_path / "bundle"), choose("cpu", "float32"))
     grey = Pixels(np.full((64, 64, 3), 128, np.uint8))
-    assert painter.check([Check(picture=grey)]) == [True]
-    assert painter.enlarge([Enlarge(picture=grey)])[0].shape == (128, 128, 3)
+    assert painter.check_safety([CheckSafety(picture=grey)]) == [True]
+    assert painter.upscale([Upscale(picture=grey)])[0].shape == (128, 128, 3)
 
 
 def test_a_lora_of_another_model_is_refused(script: ModuleType):

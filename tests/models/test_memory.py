@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from inpaint_server.errors import OutOfMemory
-from inpaint_server.models.device import choose, memory_errors_as_ours
-from inpaint_server.models.memory import Gauge, rows_that_fit
+from inpaint_server.models.device import choose, translate_out_of_memory
+from inpaint_server.models.memory import MemoryEstimator, rows_that_fit
 
 CPU = choose("cpu", "float32")
 
@@ -37,7 +37,7 @@ def test_the_first_row_is_measured_and_the_others_go_in_parts_that_fit():
         return doubled(rows)
 
     # A row of 100 numbers is 400 bytes, and doubling it takes 800: three rows are 2400 of the 3000 that may be taken.
-    gauge = Gauge(CPU, free_bytes=lambda: 3000)
+    gauge = MemoryEstimator(CPU, free_bytes=lambda: 3000)
     rows = torch.arange(800.0).reshape(8, 100)
     assert torch.equal(gauge.in_parts("double", rows, call), 2 * rows)
     assert seen == [1, 3, 3, 1]
@@ -49,7 +49,7 @@ def test_the_first_row_is_measured_and_the_others_go_in_parts_that_fit():
 def test_a_call_that_is_counted_gives_the_same_numbers():
     layer = torch.nn.Conv2d(4, 8, 3)
     pictures = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    gauge = Gauge(CPU)
+    gauge = MemoryEstimator(CPU)
     with torch.inference_mode():
         counted, plain = (gauge.measured("convolve", pictures, layer) for _ in range(2))
     assert torch.equal(counted, plain)
@@ -63,7 +63,7 @@ def test_what_a_failed_call_held_is_free_before_a_smaller_one_is_tried():
         held.append(weakref.ref(large))
         torch.empty(2**45)
 
-    with pytest.raises(OutOfMemory) as told, memory_errors_as_ours():
+    with pytest.raises(OutOfMemory) as told, translate_out_of_memory():
         fails()
     assert told.value.message
     assert held[0]() is None, "though the error is still being handled"

@@ -10,16 +10,18 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny
 
+from inpaint_server.domain.calls import Generate
+from inpaint_server.domain.geometry import Size
+from inpaint_server.domain.request import Sampling
 from inpaint_server.errors import Internal
+from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.checkpoint import Checkpoint
-from inpaint_server.models.painter import Painter
-from inpaint_server.types import Generate, Sampling, Size
 
 MUCH = 3e3
 
 
 @pytest.fixture
-def overflowing(painter: Painter) -> Checkpoint:
+def overflowing(painter: TorchBackend) -> Checkpoint:
     """The demo's, in half precision, its decoder's first layers scaled so that what follows is beyond its range."""
     vae = copy.deepcopy(painter.text_to_image.vae)
     assert isinstance(vae, AutoencoderTiny)
@@ -47,7 +49,7 @@ def test_what_overflows_in_half_precision_is_decoded_in_float32(overflowing: Che
     assert overflowing.vae.dtype == torch.float16, "the next picture is tried in half precision again"
 
 
-def test_what_overflows_in_half_precision_is_encoded_in_float32_and_handed_on_in_half(painter: Painter):
+def test_what_overflows_in_half_precision_is_encoded_in_float32_and_handed_on_in_half(painter: TorchBackend):
     vae = copy.deepcopy(painter.inpainting.vae)
     assert isinstance(vae, AutoencoderTiny)
     make_overflow(vae.encoder)
@@ -61,7 +63,7 @@ def test_what_overflows_in_half_precision_is_encoded_in_float32_and_handed_on_in
     assert latents.dtype == torch.float16, "the UNet's own precision"
 
 
-def test_a_pass_whose_numbers_overflowed_is_an_error_and_not_a_black_picture(painter: Painter):
+def test_a_pass_whose_numbers_overflowed_is_an_error_and_not_a_black_picture(painter: TorchBackend):
     how = Sampling(steps=1, guidance_scale=1.0, scheduler="ddim")
     ask = Generate(prompt="sand", negative_prompt="", size=Size(height=64, width=64), sampling=how, noise_seed=1)
     good, bad = painter.begin([ask, ask])

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from benchmarks import planner
 from inpaint_server.cli import app
+from inpaint_server.domain.geometry import Size
 from inpaint_server.models import bundle as bundles
+from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.cost import measure
-from inpaint_server.models.painter import Painter
 from inpaint_server.models.plan import ACCELERATORS, largest_batch, make_plan, of_bundle, of_stable_diffusion_15
-from inpaint_server.types import Size
 
 A10G = ACCELERATORS["a10g"]
 SMALL = Size(height=256, width=256)
@@ -23,7 +23,7 @@ STAGES = 6
 
 
 @pytest.fixture(scope="module")
-def forwards(painter: Painter) -> dict[str, tuple[Any, Callable[[], object]]]:
+def forwards(painter: TorchBackend) -> dict[str, tuple[Any, Callable[[], object]]]:
     """Real forwards of the demo's UNet and decoder, with guidance, at 256 x 256."""
     model: Any = painter.text_to_image
     samples, words = torch.zeros(2, 4, 32, 32), model.text_encoder(torch.ones(2, 24, dtype=torch.long))[0]

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inpaint_server.domain.arrays import Pixels, frozen_array
+from inpaint_server.domain.calls import Segment
+from inpaint_server.domain.geometry import Box, Point
 from inpaint_server.models.bundle import DEMO
 from inpaint_server.models.device import choose
-from inpaint_server.models.memory import Gauge
+from inpaint_server.models.memory import MemoryEstimator
 from inpaint_server.models.segmenter import Segmenter
-from inpaint_server.types import Box, Pixels, Point, Segment, frozen_array
 
 CPU = choose("cpu", "float32")
 SAM: Path = DEMO / "sam"
@@ -30,7 +32,7 @@ def ask(*points: tuple[float, float, int], box: Box | None = None, of: Pixels | 
 
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
-    return Segmenter(SAM, CPU, Gauge(CPU), cache_bytes=10_000_000)
+    return Segmenter(SAM, CPU, MemoryEstimator(CPU), cache_bytes=10_000_000)
 
 
 @pytest.mark.parametrize("shape", [(64, 640), (640, 64), (33, 57), (256, 256)])
@@ -42,16 +44,16 @@ def test_three_masks_of_the_photos_own_size_each_with_its_score(segmenter: Segme
 
 
 def test_another_point_on_the_same_photo_pays_only_the_decoder():
-    segmenter = Segmenter(SAM, CPU, Gauge(CPU), cache_bytes=10_000_000)
+    segmenter = Segmenter(SAM, CPU, MemoryEstimator(CPU), cache_bytes=10_000_000)
     segmenter.segment([ask((150, 100, 1))])
     again = segmenter.segment([ask((10, 10, 1))])[0]
     assert (segmenter.embeddings.stats.hits, segmenter.embeddings.stats.misses) == (1, 1)
-    fresh = Segmenter(SAM, CPU, Gauge(CPU)).segment([ask((10, 10, 1))])[0]
+    fresh = Segmenter(SAM, CPU, MemoryEstimator(CPU)).segment([ask((10, 10, 1))])[0]
     assert np.array_equal(again.masks, fresh.masks)
 
 
 def test_a_photo_of_the_same_bytes_and_another_shape_is_another_photo():
-    segmenter = Segmenter(SAM, CPU, Gauge(CPU), cache_bytes=10_000_000)
+    segmenter = Segmenter(SAM, CPU, MemoryEstimator(CPU), cache_bytes=10_000_000)
     one = photo(200, 300)
     other = Pixels(frozen_array(one.reshape(300, 200, 3)))
     for picture in (one, other):
@@ -70,12 +72,12 @@ def test_points_and_boxes_change_what_is_found(segmenter: Segmenter):
 def test_photos_are_encoded_together_each_once_and_found_as_if_alone():
     one, other = photo(), photo(333, 200)
     asks = [ask((150, 100, 1), of=one), ask((100, 160, 1), of=other), ask((10, 10, 1), of=one)]
-    segmenter = Segmenter(SAM, CPU, Gauge(CPU), cache_bytes=10_000_000)
+    segmenter = Segmenter(SAM, CPU, MemoryEstimator(CPU), cache_bytes=10_000_000)
     segmenter.segment([ask((150, 100, 1), of=photo(60, 60))])
     one_photo = segmenter.embeddings.stats.bytes
     together = segmenter.segment(asks)
     assert segmenter.embeddings.stats.bytes == 3 * one_photo
     for asked, found in zip(asks, together, strict=True):
-        alone = Segmenter(SAM, CPU, Gauge(CPU)).segment([asked])[0]
+        alone = Segmenter(SAM, CPU, MemoryEstimator(CPU)).segment([asked])[0]
         assert (alone.masks != found.masks).mean() < 1e-4, "a pixel on the outline may fall to the other side"
         assert np.allclose(alone.scores, found.scores, atol=1e-4)

@@ -10,35 +10,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inpaint_server.domain.arrays import Pixels, ProductMask, frozen_array
+from inpaint_server.domain.calls import DiffusionCall, Generate, Inpaint, MaskProposals, Score, Segment, Upscale
+from inpaint_server.domain.geometry import Placement, Size
+from inpaint_server.domain.product import Product
+from inpaint_server.domain.request import AdvertRequest, InpaintLayer, Region, Sampling
+from inpaint_server.domain.results import Advert
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.mask import erode, find_product
 from inpaint_server.pipeline import compose, noise_seed
-from inpaint_server.types import (
-    Advert,
-    AdvertRequest,
-    Candidates,
-    Enlarge,
-    Generate,
-    Inpaint,
-    Judge,
-    Layer,
-    Pass,
-    Pixels,
-    Placement,
-    Product,
-    ProductMask,
-    Region,
-    Sampling,
-    Segment,
-    Size,
-    frozen_array,
-)
 
 BACKGROUND = Sampling(steps=3, guidance_scale=5.0, scheduler="ddim")
 PASSES = Sampling(steps=4, guidance_scale=6.0, scheduler="euler")
 CANVAS = Size(height=128, width=192)
-LOWER = Layer(region="lower", prompt="sand", negative_prompt="rocks")
-UPPER = Layer(region="upper", prompt="sea", negative_prompt="boats")
+LOWER = InpaintLayer(region="lower", prompt="sand", negative_prompt="rocks")
+UPPER = InpaintLayer(region="upper", prompt="sea", negative_prompt="boats")
 REGIONS: tuple[Region, ...] = ("lower", "upper", "around", (0.2, 0.7))
 
 
@@ -62,7 +48,7 @@ def request(**changes: object) -> AdvertRequest:
         negative_prompt="people",
         layers=(LOWER, UPPER),
         canvas=CANVAS,
-        scene=CANVAS,
+        model_size=CANVAS,
         placement="random",
         seeds=(7,),
         background_sampling=BACKGROUND,
@@ -78,22 +64,24 @@ def request(**changes: object) -> AdvertRequest:
     return replace(usual, **changes)  # pyright: ignore[reportArgumentType]
 
 
-def tell(asked: AdvertRequest, seed: int = 7, of: Callable[[], Product] = product) -> tuple[list[Pass], Advert]:
+def tell(
+    asked: AdvertRequest, seed: int = 7, of: Callable[[], Product] = product
+) -> tuple[list[DiffusionCall], Advert]:
     """Drive a story with noise for paint; what it asked for, and its advert."""
     story = compose(asked, seed, of)
-    passes: list[Pass] = []
+    passes: list[DiffusionCall] = []
     rng = np.random.default_rng(1)
     try:
         ask = next(story)
         while True:
             if isinstance(ask, Segment):
                 ask = story.send(
-                    Candidates(masks=np.zeros((3, *ask.photo.shape[:2]), np.uint8), scores=(0.9, 0.5, 0.1))
+                    MaskProposals(masks=np.zeros((3, *ask.photo.shape[:2]), np.uint8), scores=(0.9, 0.5, 0.1))
                 )
                 continue
             assert isinstance(ask, Generate | Inpaint), "nothing else is asked for without a need"
             passes.append(ask)
-            noise = rng.integers(0, 256, (asked.scene.height, asked.scene.width, 3), dtype=np.uint8)
+            noise = rng.integers(0, 256, (asked.model_size.height, asked.model_size.width, 3), dtype=np.uint8)
             ask = story.send(Pixels(frozen_array(noise)))
     except StopIteration as end:
         return passes, end.value
@@ -109,8 +97,10 @@ def test_an_advert_asks_for_its_background_then_lower_then_upper():
     assert isinstance(upper, Inpaint)
     assert (lower.prompt, lower.negative_prompt, lower.sampling) == ("sand", "rocks", PASSES)
     assert (upper.prompt, upper.negative_prompt, upper.sampling) == ("sea", "boats", PASSES)
-    assert advert.layers is not None
-    assert np.array_equal(upper.canvas, advert.layers.passes[0]), "the upper pass paints on the lower pass's result"
+    assert advert.intermediates is not None
+    assert np.array_equal(upper.canvas, advert.intermediates.passes[0]), (
+        "the upper pass paints on the lower pass's result"
+    )
 
 
 def test_joint_layers_are_one_pass_each_with_its_own_words():
@@ -125,17 +115,17 @@ def test_joint_layers_are_one_pass_each_with_its_own_words():
     assert [region.prompt for region in joint.regions] == ["sea"]
     assert np.array_equal(joint.regions[0].mask, upper.mask)
     assert np.array_equal(joint.mask, np.maximum(lower.mask, upper.mask))
-    assert advert.layers is not None
-    assert advert.layers.background is None
-    assert len(advert.layers.passes) == 1
+    assert advert.intermediates is not None
+    assert advert.intermediates.background is None
+    assert len(advert.intermediates.passes) == 1
 
 
 def test_joint_layers_that_leave_some_of_the_background_get_one():
-    middle = Layer(region=(0.5, 0.8), prompt="sand", negative_prompt="")
+    middle = InpaintLayer(region=(0.5, 0.8), prompt="sand", negative_prompt="")
     passes, advert = tell(request(layers=(middle,), joint=True))
     assert [type(ask) for ask in passes] == [Generate, Inpaint]
-    assert advert.layers is not None
-    assert advert.layers.background is not None
+    assert advert.intermediates is not None
+    assert advert.intermediates.background is not None
 
 
 def test_every_pass_has_noise_of_its_own_and_the_background_the_pictures_seed():
@@ -148,10 +138,10 @@ def test_every_pass_has_noise_of_its_own_and_the_background_the_pictures_seed():
 def test_the_masks_repaint_their_region_and_never_the_product():
     passes, advert = tell(request())
     assert advert.placed is not None
-    assert advert.layers is not None
+    assert advert.intermediates is not None
     assert advert.split is not None
     line = round(advert.split * CANVAS.height)
-    solid = advert.layers.mask >= 128
+    solid = advert.intermediates.mask >= 128
     lower, upper = (ask.mask for ask in passes if isinstance(ask, Inpaint))
     assert not lower[solid].any()
     assert not upper[solid].any()
@@ -172,17 +162,17 @@ def test_a_layer_out_of_the_products_sight_is_painted_the_same_whatever_stands_t
     assert isinstance(other_upper, Inpaint)
     assert (lower.canvas != other_lower.canvas).any(), "what the product stands on is painted with it in sight"
     np.testing.assert_array_equal(upper.canvas, other_upper.canvas)
-    assert advert.layers is not None
-    place, solid = advert.layers.mask > 0, advert.layers.mask >= 128
+    assert advert.intermediates is not None
+    place, solid = advert.intermediates.mask > 0, advert.intermediates.mask >= 128
     assert (upper.mask[place] == 255).all(), "what is behind it is painted there, too"
-    first, second = advert.layers.passes
+    first, second = advert.intermediates.passes
     np.testing.assert_array_equal(second[solid], first[solid], "and the product is seen again afterwards")
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(REGIONS, 2)) + [(region,) for region in REGIONS])
 @pytest.mark.parametrize("feather", [0, 1, 3, 8])
 def test_inside_the_eroded_mask_every_pixel_is_the_placed_photos_own(order: tuple[Region, ...], feather: int):
-    layers = tuple(Layer(region=region, prompt="x", negative_prompt="") for region in order)
+    layers = tuple(InpaintLayer(region=region, prompt="x", negative_prompt="") for region in order)
     _, advert = tell(request(layers=layers, feather=feather))
     placed = advert.placed
     assert placed is not None
@@ -193,10 +183,10 @@ def test_inside_the_eroded_mask_every_pixel_is_the_placed_photos_own(order: tupl
 
 
 def test_outside_the_product_nothing_of_the_photo_is_left():
-    _, advert = tell(request(layers=(Layer(region="around", prompt="x", negative_prompt=""),)))
-    assert advert.layers is not None
-    outside = erode(ProductMask(np.where(advert.layers.mask == 0, 255, 0).astype(np.uint8)), 3) == 255
-    assert np.array_equal(advert.picture[outside], advert.layers.passes[-1][outside])
+    _, advert = tell(request(layers=(InpaintLayer(region="around", prompt="x", negative_prompt=""),)))
+    assert advert.intermediates is not None
+    outside = erode(ProductMask(np.where(advert.intermediates.mask == 0, 255, 0).astype(np.uint8)), 3) == 255
+    assert np.array_equal(advert.picture[outside], advert.intermediates.passes[-1][outside])
 
 
 def test_the_same_seed_tells_the_same_story_and_another_seed_another():
@@ -249,17 +239,17 @@ def test_the_inpaint_task_starts_from_the_photo_itself():
     assert isinstance(first, Inpaint)
     above = np.zeros((CANVAS.height, CANVAS.width), bool)
     above[: round(advert.split * CANVAS.height) - 16] = True
-    assert advert.layers is not None
-    beside = erode(ProductMask(np.where(advert.layers.mask == 0, 255, 0).astype(np.uint8)), 3) == 255
+    assert advert.intermediates is not None
+    beside = erode(ProductMask(np.where(advert.intermediates.mask == 0, 255, 0).astype(np.uint8)), 3) == 255
     untouched = above & beside
     assert untouched.any()
     assert np.array_equal(advert.picture[untouched], first.canvas[untouched])
-    assert advert.layers.background is None
+    assert advert.intermediates.background is None
 
 
 def test_the_scene_is_painted_small_and_the_product_laid_on_it_in_its_own_pixels():
     canvas = Size(height=270, width=480)
-    passes, advert = tell(request(canvas=canvas, scene=Size(height=72, width=128), shadow=0.4))
+    passes, advert = tell(request(canvas=canvas, model_size=Size(height=72, width=128), shadow=0.4))
     sizes = [ask.size if isinstance(ask, Generate) else ask.canvas.shape[:2] for ask in passes]
     assert sizes == [Size(height=72, width=128), (72, 128), (72, 128)]
     assert advert.picture.shape == (270, 480, 3)
@@ -267,21 +257,21 @@ def test_the_scene_is_painted_small_and_the_product_laid_on_it_in_its_own_pixels
     assert advert.placed.box.size.height > 120, "the product is resampled to the canvas, not to the scene"
     assert advert.receipt is not None
     assert advert.receipt.identity == 0
-    assert advert.layers is not None
-    assert {layer.shape[:2] for layer in (advert.layers.mask, *advert.layers.passes)} == {(270, 480)}
+    assert advert.intermediates is not None
+    assert {layer.shape[:2] for layer in (advert.intermediates.mask, *advert.intermediates.passes)} == {(270, 480)}
 
 
 def test_a_bundles_upscaler_enlarges_the_scene_and_never_the_product():
     canvas, scene = Size(height=270, width=480), Size(height=72, width=128)
-    story = compose(request(canvas=canvas, scene=scene, upscale=True), 7, product)
+    story = compose(request(canvas=canvas, model_size=scene, upscale=True), 7, product)
     striped = Pixels(frozen_array(np.tile(np.array([[[0]], [[255]]], np.uint8), (135, 480, 3))))
     enlarged: list[Pixels] = []
     try:
         ask = next(story)
         while True:
             if isinstance(ask, Segment):
-                ask = story.send(Candidates(masks=np.zeros((3, 270, 480), np.uint8), scores=(0.9, 0.5, 0.1)))
-            elif isinstance(ask, Enlarge):
+                ask = story.send(MaskProposals(masks=np.zeros((3, 270, 480), np.uint8), scores=(0.9, 0.5, 0.1)))
+            elif isinstance(ask, Upscale):
                 enlarged.append(ask.picture)
                 ask = story.send(striped)
             else:
@@ -291,8 +281,8 @@ def test_a_bundles_upscaler_enlarges_the_scene_and_never_the_product():
     assert [picture.shape for picture in enlarged] == [(72, 128, 3)]
     assert advert.receipt is not None
     assert advert.receipt.identity == 0
-    assert advert.layers is not None
-    outside = erode(ProductMask(np.where(advert.layers.mask < 128, 255, 0).astype(np.uint8)), 8) == 255
+    assert advert.intermediates is not None
+    outside = erode(ProductMask(np.where(advert.intermediates.mask < 128, 255, 0).astype(np.uint8)), 8) == 255
     assert np.array_equal(advert.picture[outside], striped[outside]), "of the canvas's size already, it stays as it is"
 
 
@@ -311,7 +301,7 @@ def test_at_1920_pixels_the_product_is_as_sharp_as_its_photo_at_that_scale(canva
         Pixels(frozen_array(np.repeat(slanted[..., None], 3, axis=2))), ProductMask(frozen_array(mask))
     )
     small = Size(height=144, width=256) if canvas.width > canvas.height else Size(height=256, width=144)
-    _, advert = tell(request(canvas=canvas, scene=small, placement="centre", feather=2), of=lambda: sharp)
+    _, advert = tell(request(canvas=canvas, model_size=small, placement="centre", feather=2), of=lambda: sharp)
     assert advert.placed is not None
     box = advert.placed.box
     photo = Image.fromarray(sharp.photo)
@@ -328,7 +318,7 @@ def test_at_1920_pixels_the_product_is_as_sharp_as_its_photo_at_that_scale(canva
 def test_nothing_of_the_small_product_shows_beside_the_large_one():
     white = find_product(Pixels(np.full((120, 100, 3), 255, np.uint8)), product().mask)
     canvas, scene = Size(height=270, width=480), Size(height=72, width=128)
-    asked = request(canvas=canvas, scene=scene)
+    asked = request(canvas=canvas, model_size=scene)
     story = compose(asked, 7, lambda: white)
     black = Pixels(frozen_array(np.zeros((72, 128, 3), np.uint8)))
     try:
@@ -336,13 +326,15 @@ def test_nothing_of_the_small_product_shows_beside_the_large_one():
         while True:
             if isinstance(ask, Segment):
                 masks = np.zeros((3, 270, 480), np.uint8)
-                ask = story.send(Candidates(masks=masks, scores=(0.9, 0.5, 0.1)))
+                ask = story.send(MaskProposals(masks=masks, scores=(0.9, 0.5, 0.1)))
             else:
                 ask = story.send(black)
     except StopIteration as end:
         advert: Advert = end.value
-    assert advert.layers is not None
-    outside = erode(ProductMask(np.where(advert.layers.mask < 128, 255, 0).astype(np.uint8)), asked.feather) == 255
+    assert advert.intermediates is not None
+    outside = (
+        erode(ProductMask(np.where(advert.intermediates.mask < 128, 255, 0).astype(np.uint8)), asked.feather) == 255
+    )
     assert advert.picture[outside].max() == 0
 
 
@@ -354,7 +346,7 @@ def test_of_several_candidates_the_best_is_kept_and_its_seed_told(
 ):
     asked = request(candidates=3)
     growths, judgements, seeds = iter(grown_by), iter(agreements), list[int]()
-    judged: list[Judge] = []
+    judged: list[Score] = []
     story = compose(asked, 7, product)
     rng = np.random.default_rng(1)
     try:
@@ -363,9 +355,9 @@ def test_of_several_candidates_the_best_is_kept_and_its_seed_told(
             if isinstance(ask, Segment):
                 masks = np.zeros((3, CANVAS.height, CANVAS.width), np.uint8)
                 masks[:, : next(growths)] = 255
-                ask = story.send(Candidates(masks=masks, scores=(0.9, 0.5, 0.1)))
+                ask = story.send(MaskProposals(masks=masks, scores=(0.9, 0.5, 0.1)))
                 continue
-            if isinstance(ask, Judge):
+            if isinstance(ask, Score):
                 judged.append(ask)
                 ask = story.send(next(judgements))
                 continue

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from inpaint_server.cli import app
 from inpaint_server.deploy.account import connect
-from inpaint_server.schema import InvocationRequest
+from inpaint_server.wire.schema import InvocationRequest
 from tests.release import cloud
 
 ROOT = Path(__file__).parents[2]

@@ -20,12 +20,12 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from inpaint_server.catalog.scenes import load
-from inpaint_server.schema import InvocationRequest
+from inpaint_server.catalog.presets import load
 from inpaint_server.studio.app import build
-from tests.browser import chromium
-from tests.quick_server import QuickServer
-from tests.serving.running import free_port
+from inpaint_server.wire.schema import InvocationRequest
+from testing.browser import chromium
+from testing.quick_server import QuickServer
+from testing.running import free_port
 
 ROOT = Path(__file__).parents[2]
 PHONE = {"width": 390, "height": 844}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from inpaint_server.domain.arrays import Pixels
+from inpaint_server.domain.geometry import Size
+from inpaint_server.domain.request import AdvertRequest, BundleDefaults
 from inpaint_server.errors import InvalidRequest
-from inpaint_server.schema import validate
-from inpaint_server.serving.resolve import resolve, scene_size
-from inpaint_server.types import AdvertRequest, BundleDefaults, Pixels, Size
+from inpaint_server.wire.resolve import model_size, resolve
+from inpaint_server.wire.schema import validate
 
 NATIVE = Size(height=512, width=512)
 
@@ -26,10 +28,10 @@ def _resolved(**fields: object) -> AdvertRequest:
 def test_ad_formats_by_name(name: str, width: int, height: int):
     request = _resolved(aspect_ratio=name)
     assert request.canvas == Size(height=height, width=width)
-    scene = request.scene
-    assert scene.height % 8 == scene.width % 8 == 0
-    assert scene.pixels == pytest.approx(NATIVE.pixels, rel=0.03)  # sides are rounded to 8 of about 512 pixels
-    assert scene.width / scene.height == pytest.approx(width / height, rel=0.02)
+    painted = request.model_size
+    assert painted.height % 8 == painted.width % 8 == 0
+    assert painted.pixels == pytest.approx(NATIVE.pixels, rel=0.03)  # sides are rounded to 8 of about 512 pixels
+    assert painted.width / painted.height == pytest.approx(width / height, rel=0.02)
 
 
 def test_a_format_beside_a_size_is_refused():
@@ -41,8 +43,8 @@ def test_a_format_beside_a_size_is_refused():
 @pytest.mark.parametrize(("height", "width"), [(512, 512), (64, 64), (256, 1024), (384, 512)])
 def test_a_canvas_the_models_know_is_painted_as_it_is(height: int, width: int):
     canvas = Size(height=height, width=width)
-    assert scene_size(canvas, NATIVE) == canvas
+    assert model_size(canvas, NATIVE) == canvas
 
 
 def test_a_long_strip_is_never_thinner_than_the_models_can_paint():
-    assert scene_size(Size(height=64, width=2048), Size(height=64, width=64)).height >= 64
+    assert model_size(Size(height=64, width=2048), Size(height=64, width=64)).height >= 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inpaint_server.errors import NotAcceptable
-from inpaint_server.serving.media_types import choose_media_type, sent_as
+from inpaint_server.wire.media_types import choose_media_type, sent_as
 
 
 @pytest.mark.parametrize(

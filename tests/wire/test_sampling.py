@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inpaint_server.domain.arrays import Pixels, frozen_array
+from inpaint_server.domain.geometry import Size
+from inpaint_server.domain.request import AdvertRequest, BundleDefaults, Sampling
 from inpaint_server.errors import InvalidRequest
-from inpaint_server.schema import validate
-from inpaint_server.serving.resolve import resolve
-from inpaint_server.types import AdvertRequest, BundleDefaults, Pixels, Sampling, Size, frozen_array
+from inpaint_server.wire.resolve import resolve
+from inpaint_server.wire.schema import validate
 
 ADVERT = {"image": "aGVsbG8=", "background_prompt": "a beach", "foreground_prompt": "sand"}
 LAYERS = [{"region": "lower", "prompt": "sand"}, {"region": "upper", "prompt": "sea", "negative_prompt": "boats"}]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from inpaint_server.errors import InvalidRequest
-from inpaint_server.schema import InvocationRequest, validate
+from inpaint_server.wire.schema import InvocationRequest, validate
 
 PHOTO = {"image": "aGVsbG8="}
 ADVERT = {**PHOTO, "background_prompt": "a beach", "foreground_prompt": "sand"}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from inpaint_server.catalog.orders import label, order
+from inpaint_server.catalog.presets import Scenes
 from inpaint_server.catalog.rows import Row
-from inpaint_server.catalog.scenes import Scenes
 from inpaint_server.errors import InpaintServerError
 
 

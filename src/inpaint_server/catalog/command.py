@@ -10,14 +10,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from inpaint_server.catalog import batch_transform, report, scenes
+from inpaint_server.catalog import batch_transform, report
+from inpaint_server.catalog import presets as scenes
 from inpaint_server.catalog.journal import Journal
 from inpaint_server.catalog.rows import Row, read
 from inpaint_server.catalog.work import Outcome, Work
 from inpaint_server.client import Client, Retry
 from inpaint_server.errors import InvalidRequest, Unreachable
-from inpaint_server.schema import InvocationRequest
-from inpaint_server.serving.parsing import form_value
+from inpaint_server.wire.bodies import form_value
+from inpaint_server.wire.schema import InvocationRequest
 
 _PATIENT_S: Final = 3600.0
 _STEADY: Final = Retry(attempts=10, longest_wait_s=60.0)
@@ -100,7 +101,7 @@ def target(endpoint: str | None, bundle: str | None) -> Callable[[], Client]:
     def reach() -> Client:
         if endpoint is not None:
             return Client(endpoint, timeout_s=_PATIENT_S, retry=_STEADY)
-        from inpaint_server.serving.local import LocalEngine
+        from inpaint_server.server.local import LocalEngine
         from inpaint_server.settings import read as read_settings
 
         return Client(LocalEngine(read_settings(bundle=bundle)), retry=_STEADY)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
+from inpaint_server.catalog.presets import Scenes, look_up
 from inpaint_server.catalog.rows import Row
-from inpaint_server.catalog.scenes import Scenes, look_up
 from inpaint_server.catalog.templates import columns_of, fill
 from inpaint_server.client.fields import request_object
 from inpaint_server.errors import InvalidRequest
-from inpaint_server.schema import InvocationRequest, validate
+from inpaint_server.wire.schema import InvocationRequest, validate
 
 _PROMPTS: Final = ("background_prompt", "foreground_prompt", "negative_prompt")
 _OTHER_SPELLINGS: Final = {"prompt_bg": "background_prompt", "prompt_fr": "foreground_prompt"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from inpaint_server.errors import InvalidRequest
-from inpaint_server.serving.parsing import form_value, parse_object
+from inpaint_server.wire.bodies import form_value, parse_object
 
 _PHOTOS: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 

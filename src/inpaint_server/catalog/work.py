@@ -18,8 +18,8 @@ from PIL import Image, ImageOps
 from inpaint_server.catalog.files import write_whole
 from inpaint_server.catalog.journal import Entry, Journal
 from inpaint_server.catalog.orders import Order, file_name, label, order
+from inpaint_server.catalog.presets import Scenes
 from inpaint_server.catalog.rows import Row
-from inpaint_server.catalog.scenes import Scenes
 from inpaint_server.client import Client, Result
 from inpaint_server.errors import InpaintServerError, Unreachable
 

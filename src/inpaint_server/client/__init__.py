@@ -9,8 +9,8 @@ result.image.save("advert.png")
 
 from inpaint_server.client.client import AsyncClient, Client
 from inpaint_server.client.fields import Fields, Photo
-from inpaint_server.client.reply import Reply
+from inpaint_server.client.response import RawResponse
 from inpaint_server.client.result import Layers, Picture, Result
 from inpaint_server.client.retry import Retry
 
-__all__ = ["AsyncClient", "Client", "Fields", "Layers", "Photo", "Picture", "Reply", "Result", "Retry"]
+__all__ = ["AsyncClient", "Client", "Fields", "Layers", "Photo", "Picture", "RawResponse", "Result", "Retry"]

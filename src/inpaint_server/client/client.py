@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from inpaint_server.client.fields import Fields, Photo, request_object
-from inpaint_server.client.reply import JSON, Reply
+from inpaint_server.client.response import JSON, RawResponse
 from inpaint_server.client.result import Result
 from inpaint_server.client.retry import Retry, seconds
 from inpaint_server.client.transport import AsyncHttp, AsyncTransport, Http, SageMaker, Threaded, Transport, is_url
@@ -59,7 +59,7 @@ class Client:
         """Send a request object as it stands on the wire; raises as `advert`."""
         return _result(self.send(json.dumps(request).encode()))
 
-    def send(self, body: bytes, accept: str = JSON) -> Reply:
+    def send(self, body: bytes, accept: str = JSON) -> RawResponse:
         """Send a JSON body and give the bytes that came back, after as many attempts as `retry` allows."""
         for wait_s in self._retry.waits():
             reply = self._transport.send(body, accept)
@@ -108,7 +108,7 @@ class AsyncClient:
         """See `Client.invoke`."""
         return _result(await self.send(json.dumps(request).encode()))
 
-    async def send(self, body: bytes, accept: str = JSON) -> Reply:
+    async def send(self, body: bytes, accept: str = JSON) -> RawResponse:
         """See `Client.send`."""
         for wait_s in self._retry.waits():
             reply = await self._transport.send(body, accept)
@@ -136,6 +136,6 @@ def _async_transport(target: str, timeout_s: float) -> AsyncTransport:
     return AsyncHttp(target, timeout_s) if is_url(target) else Threaded(SageMaker(target, timeout_s))
 
 
-def _result(reply: Reply) -> Result:
+def _result(reply: RawResponse) -> Result:
     reply.check()
     return Result.from_json(reply.body)

@@ -11,9 +11,9 @@ from typing import Any, Literal, TypedDict
 
 from PIL import Image
 
+from inpaint_server.domain.request import OutputFormat, Scheduler, Task
 from inpaint_server.errors import InvalidRequest
-from inpaint_server.schema import AspectRatio, Profile
-from inpaint_server.types import OutputFormat, Scheduler, Task
+from inpaint_server.wire.schema import AspectRatio, Profile
 
 Photo = Image.Image | bytes | str | os.PathLike[str]
 """A picture in memory, the bytes of a PNG, JPEG or WebP file, or the path of one."""

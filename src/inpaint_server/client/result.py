@@ -12,8 +12,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from inpaint_server.client import display
+from inpaint_server.domain.request import OutputFormat
 from inpaint_server.errors import Unreachable
-from inpaint_server.schema import (
+from inpaint_server.wire.schema import (
     AnsweredImage,
     AnsweredLayers,
     AnsweredModel,
@@ -23,7 +24,6 @@ from inpaint_server.schema import (
     AnsweredTimings,
     InvocationAnswer,
 )
-from inpaint_server.types import OutputFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

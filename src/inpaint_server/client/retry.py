@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from inpaint_server.client.reply import Reply
+from inpaint_server.client.response import RawResponse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,6 @@ class Retry:
             yield min(self.longest_wait_s, self.first_wait_s * 2**number) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
-def seconds(wait_s: float, reply: Reply) -> float:
+def seconds(wait_s: float, reply: RawResponse) -> float:
     """How long to wait after a reply: at least as long as the server asked for."""
     return max(wait_s, reply.retry_after_s or 0.0)

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 import httpx
 
-from inpaint_server.client.reply import JSON, Reply, answered, refused
+from inpaint_server.client.response import JSON, RawResponse, answered, refused
 from inpaint_server.errors import InvalidRequest, Unreachable
 
 _CONNECT_S = 10.0
@@ -17,7 +17,7 @@ _CONNECT_S = 10.0
 class Transport(Protocol):
     """Sends one body once."""
 
-    def send(self, body: bytes, accept: str = JSON) -> Reply:
+    def send(self, body: bytes, accept: str = JSON) -> RawResponse:
         """Send a JSON body; whatever goes wrong on the way is a reply too."""
         ...
 
@@ -29,7 +29,7 @@ class Transport(Protocol):
 class AsyncTransport(Protocol):
     """The same, awaited."""
 
-    async def send(self, body: bytes, accept: str = JSON) -> Reply:
+    async def send(self, body: bytes, accept: str = JSON) -> RawResponse:
         """Send a JSON body; whatever goes wrong on the way is a reply too."""
         ...
 
@@ -45,7 +45,7 @@ class Http:
         self._url = _invocations(url)
         self._client = httpx.Client(timeout=_timeout(timeout_s))
 
-    def send(self, body: bytes, accept: str = JSON) -> Reply:
+    def send(self, body: bytes, accept: str = JSON) -> RawResponse:
         """See `Transport`."""
         try:
             response = self._client.post(self._url, content=body, headers=_headers(accept))
@@ -65,7 +65,7 @@ class AsyncHttp:
         self._url = _invocations(url)
         self._client = httpx.AsyncClient(timeout=_timeout(timeout_s))
 
-    async def send(self, body: bytes, accept: str = JSON) -> Reply:
+    async def send(self, body: bytes, accept: str = JSON) -> RawResponse:
         """See `AsyncTransport`."""
         try:
             response = await self._client.post(self._url, content=body, headers=_headers(accept))
@@ -102,7 +102,7 @@ class SageMaker:
             raise InvalidRequest(f"The endpoint {endpoint} cannot be asked: {error}") from None
         self._endpoint = endpoint
 
-    def send(self, body: bytes, accept: str = JSON) -> Reply:
+    def send(self, body: bytes, accept: str = JSON) -> RawResponse:
         """See `Transport`."""
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -116,7 +116,7 @@ class SageMaker:
         except BotoCoreError as error:
             return refused(Unreachable(f"The endpoint {self._endpoint} cannot be asked: {error}"))
 
-    def _refusal(self, told: dict[str, Any], error: Exception) -> Reply:
+    def _refusal(self, told: dict[str, Any], error: Exception) -> RawResponse:
         """The container's own refusal where SageMaker hands one on, else SageMaker's."""
         if "OriginalMessage" in told:
             return answered(told["OriginalStatusCode"], told["OriginalMessage"].encode())
@@ -135,7 +135,7 @@ class Threaded:
 
     transport: Transport
 
-    async def send(self, body: bytes, accept: str = JSON) -> Reply:
+    async def send(self, body: bytes, accept: str = JSON) -> RawResponse:
         """See `AsyncTransport`."""
         return await asyncio.to_thread(self.transport.send, body, accept)
 
@@ -161,12 +161,12 @@ def _headers(accept: str) -> dict[str, str]:
     return {"Content-Type": JSON, "Accept": accept}
 
 
-def _reply(response: httpx.Response) -> Reply:
+def _reply(response: httpx.Response) -> RawResponse:
     media_type = response.headers.get("content-type", JSON)
     return answered(response.status_code, response.content, media_type, response.headers.get("retry-after"))
 
 
-def _no_answer(url: str, error: Exception) -> Reply:
+def _no_answer(url: str, error: Exception) -> RawResponse:
     """Nobody listens: worth another try. A connection that broke later may have been understood: not repeated."""
     told = Unreachable(f"Check the server's address {url}: {str(error) or type(error).__name__}.")
     return refused(told, worth_repeating=isinstance(error, httpx.ConnectError | httpx.ConnectTimeout))

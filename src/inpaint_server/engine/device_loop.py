@@ -17,13 +17,14 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from inpaint_server.cache import Cache
-from inpaint_server.engine.ports import D, Painter
-from inpaint_server.engine.work import LookWork, PassWork, Seen
+from inpaint_server.domain.arrays import Pixels
+from inpaint_server.domain.calls import CheckSafety, Generate, Score, Segment, Upscale
+from inpaint_server.engine.backend import D, ModelBackend
+from inpaint_server.engine.work import PassWork, SingleCallWork, SingleResult
 from inpaint_server.errors import InpaintServerError, OutOfMemory
-from inpaint_server.types import Check, Enlarge, Generate, Judge, Pixels, Segment
 
 log = structlog.get_logger(__name__)
-W = TypeVar("W", bound=PassWork[Any] | LookWork)
+W = TypeVar("W", bound=PassWork[Any] | SingleCallWork)
 R = TypeVar("R")
 
 
@@ -36,17 +37,17 @@ class DeviceLoop(Generic[D]):
         cache_bytes: Bytes of generated pictures kept: the same words, seed and settings are not painted twice.
     """
 
-    def __init__(self, painter: Painter[D], *, max_batch: int, cache_bytes: int = 0) -> None:
+    def __init__(self, painter: ModelBackend[D], *, max_batch: int, cache_bytes: int = 0) -> None:
         self.generated: Cache[Generate, Pixels] = Cache(cache_bytes, lambda kept: kept.nbytes)
         self._painter = painter
         self._max_batch = max_batch
         self._looks: dict[type, Callable[[Sequence[Any]], Sequence[Any]]] = {
             Segment: painter.segment,
-            Judge: painter.judge,
-            Check: painter.check,
-            Enlarge: painter.enlarge,
+            Score: painter.score,
+            CheckSafety: painter.check_safety,
+            Upscale: painter.upscale,
         }
-        self._inbox: queue.SimpleQueue[PassWork[D] | LookWork | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[PassWork[D] | SingleCallWork | None] = queue.SimpleQueue()
         self._stopping = False
         self._active: deque[PassWork[D]] = deque()
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
@@ -60,7 +61,7 @@ class DeviceLoop(Generic[D]):
         self._inbox.put(None)
         self._thread.join()
 
-    def submit(self, work: PassWork[D] | LookWork) -> None:
+    def submit(self, work: PassWork[D] | SingleCallWork) -> None:
         """Hand a work in; its future tells how it went."""
         self._inbox.put(work)
 
@@ -73,14 +74,16 @@ class DeviceLoop(Generic[D]):
         """What waits begins together, looks of one kind in one call; then one step of one batch."""
         waiting = self._take_in()
         for kind, call in self._looks.items():
-            self._look([work for work in waiting if isinstance(work, LookWork) and isinstance(work.ask, kind)], call)
+            self._look(
+                [work for work in waiting if isinstance(work, SingleCallWork) and isinstance(work.ask, kind)], call
+            )
         self._begin([work for work in waiting if isinstance(work, PassWork)])
         if self._active:
             self._step(self._next_batch())
 
-    def _take_in(self) -> list[PassWork[D] | LookWork]:
+    def _take_in(self) -> list[PassWork[D] | SingleCallWork]:
         """Everything that waits; blocks only while there is nothing else to do."""
-        waiting: list[PassWork[D] | LookWork] = []
+        waiting: list[PassWork[D] | SingleCallWork] = []
         while not self._stopping:
             try:
                 work = self._inbox.get(block=not (self._active or waiting))
@@ -92,11 +95,11 @@ class DeviceLoop(Generic[D]):
                 waiting.append(work)
         return waiting
 
-    def _look(self, works: Sequence[LookWork], call: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
+    def _look(self, works: Sequence[SingleCallWork], call: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
         begun = time.perf_counter()
         wanted = [work for work in works if _still_wanted(work)]
         for work, made in self._together(wanted, lambda some: call([one.ask for one in some])):
-            work.future.set_result(Seen(made=made, milliseconds=(time.perf_counter() - begun) * 1000))
+            work.future.set_result(SingleResult(made=made, milliseconds=(time.perf_counter() - begun) * 1000))
 
     def _begin(self, works: Sequence[PassWork[D]]) -> None:
         for work in works:
@@ -184,7 +187,7 @@ class DeviceLoop(Generic[D]):
         ]
 
 
-def _still_wanted(work: PassWork[D] | LookWork) -> bool:
+def _still_wanted(work: PassWork[D] | SingleCallWork) -> bool:
     try:
         work.stop()
     except InpaintServerError as error:

@@ -14,31 +14,28 @@ from typing import Generic
 import structlog
 
 from inpaint_server.cache import Cache, CacheStats, content_key
+from inpaint_server.domain.arrays import Pixels, ProductMask
+from inpaint_server.domain.calls import (
+    DiffusionCall,
+    Generate,
+    Inpaint,
+    MaskProposals,
+    ModelResult,
+    Segment,
+    SingleCall,
+)
+from inpaint_server.domain.geometry import Box, Point
+from inpaint_server.domain.product import Product
+from inpaint_server.domain.request import AdvertRequest
+from inpaint_server.domain.results import OnProgress, Progress
+from inpaint_server.engine.backend import D, ModelBackend
 from inpaint_server.engine.device_loop import DeviceLoop
 from inpaint_server.engine.job import Job
-from inpaint_server.engine.ports import D, Painter
-from inpaint_server.engine.work import LookWork, PassWork
+from inpaint_server.engine.work import PassWork, SingleCallWork
 from inpaint_server.errors import Draining, InpaintServerError, Internal, Overloaded
 from inpaint_server.imaging.mask import drop_strays, find_product
 from inpaint_server.imaging.matting import refine
 from inpaint_server.pipeline import compose
-from inpaint_server.types import (
-    AdvertRequest,
-    Box,
-    Candidates,
-    Generate,
-    Inpaint,
-    Look,
-    Made,
-    OnProgress,
-    Pass,
-    Pixels,
-    Point,
-    Product,
-    ProductMask,
-    Progress,
-    Segment,
-)
 
 log = structlog.get_logger(__name__)
 RETRY_AFTER_S = 5
@@ -50,13 +47,13 @@ REST_S = 1.0
 class _Mask:
     """What was found in a photo: Segment Anything's own answer, and the product it became."""
 
-    candidates: Candidates
+    proposals: MaskProposals
     mask: ProductMask
     box: Box
 
     @property
     def nbytes(self) -> int:
-        return self.candidates.masks.nbytes + self.mask.nbytes
+        return self.proposals.masks.nbytes + self.mask.nbytes
 
 
 class Engine(Generic[D]):
@@ -73,7 +70,7 @@ class Engine(Generic[D]):
 
     def __init__(
         self,
-        painter: Painter[D],
+        painter: ModelBackend[D],
         *,
         queue: int,
         max_batch: int,
@@ -207,29 +204,29 @@ class Engine(Generic[D]):
         key = (content_key(photo), request.points, request.box)
         known = self._masks.get(key)
         if known is None:
-            candidates = self._segment(job, photo)
+            proposals = self._segment(job, photo)
             begun = time.perf_counter()
-            product = find_product(photo, refine(photo, drop_strays(candidates.best)))
-            known = _Mask(candidates=candidates, mask=product.mask, box=product.box)
+            product = find_product(photo, refine(photo, drop_strays(proposals.best)))
+            known = _Mask(proposals=proposals, mask=product.mask, box=product.box)
             self._masks.put(key, known)
-        job.candidates = known.candidates
+        job.proposals = known.proposals
         job.spent("segment", (time.perf_counter() - begun) * 1000)
         return Product(photo=photo, mask=known.mask, box=known.box)
 
-    def _segment(self, job: Job, photo: Pixels) -> Candidates:
+    def _segment(self, job: Job, photo: Pixels) -> MaskProposals:
         request = job.request
         height, width = photo.shape[:2]
         centre = () if request.box else (Point(x=(width - 1) / 2, y=(height - 1) / 2, label=1),)
         ask = Segment(photo=photo, points=request.points or centre, box=request.box)
         found = self._look(job, ask, "segment")
-        assert isinstance(found, Candidates), "a mask that was asked for is answered by candidates"
+        assert isinstance(found, MaskProposals), "a mask that was asked for is answered by candidates"
         return found
 
     def _tell(self, job: Job, index: int) -> None:
         """Drive one picture's story, sending each pass it asks for to the device."""
         job.stop()
         story = compose(job.request, job.request.seeds[index], job.product.result)
-        made: Made | None = None
+        made: ModelResult | None = None
         number = 0
         while True:
             begun = time.perf_counter()
@@ -245,14 +242,14 @@ class Engine(Generic[D]):
             number = number + 1 if isinstance(ask, Inpaint) else 0
             made = self._paint(job, ask, index, f"pass {number}" if number else "background")
 
-    def _look(self, job: Job, ask: Look, stage: str) -> Made:
-        work = LookWork(ask=ask, stop=job.stop)
+    def _look(self, job: Job, ask: SingleCall, stage: str) -> ModelResult:
+        work = SingleCallWork(ask=ask, stop=job.stop)
         self._device.submit(work)
         seen = work.future.result()
         job.spent(stage, seen.milliseconds)
         return seen.made
 
-    def _paint(self, job: Job, ask: Pass, index: int, stage: str) -> Pixels:
+    def _paint(self, job: Job, ask: DiffusionCall, index: int, stage: str) -> Pixels:
         def on_step(step: int, steps: int) -> None:
             job.on_progress(Progress(picture=index, stage=stage, step=step, steps=steps))
 

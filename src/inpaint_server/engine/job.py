@@ -7,8 +7,11 @@ import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from inpaint_server.domain.calls import MaskProposals
+from inpaint_server.domain.product import Product
+from inpaint_server.domain.request import AdvertRequest
+from inpaint_server.domain.results import Advert, Answer, OnProgress, Timings
 from inpaint_server.errors import DeadlineExceeded, InpaintServerError
-from inpaint_server.types import Advert, AdvertRequest, Answer, Candidates, OnProgress, Product, Timings
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -22,7 +25,7 @@ class Job:
         parts: Parts still to end: the search for the product, and each picture.
         answer: The answer, or one of our errors, once every part has ended.
         product: The product, once it is found.
-        candidates: What Segment Anything said, where it was asked.
+        proposals: What Segment Anything said, where it was asked.
         adverts: The finished pictures by index.
     """
 
@@ -32,7 +35,7 @@ class Job:
     parts: int
     answer: Future[Answer] = field(default_factory=Future[Answer])
     product: Future[Product] = field(default_factory=Future[Product])
-    candidates: Candidates | None = None
+    proposals: MaskProposals | None = None
     adverts: dict[int, Advert] = field(default_factory=dict[int, Advert])
     admitted: float = field(default_factory=time.monotonic)
     started: float | None = None
@@ -75,7 +78,7 @@ class Job:
         else:
             adverts = tuple(self.adverts[index] for index in sorted(self.adverts))
             product = self.product.result() if self.product.done() else None
-            answer = Answer(adverts=adverts, product=product, candidates=self.candidates, timings=self._timings())
+            answer = Answer(adverts=adverts, product=product, proposals=self.proposals, timings=self._timings())
             self.answer.set_result(answer)
         return True
 

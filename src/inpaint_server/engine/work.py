@@ -8,12 +8,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic
 
-from inpaint_server.engine.ports import D
-from inpaint_server.types import Look, Made, Pass, Pixels
+from inpaint_server.domain.arrays import Pixels
+from inpaint_server.domain.calls import DiffusionCall, ModelResult, SingleCall
+from inpaint_server.engine.backend import D
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Painted:
+class PassResult:
     """A pass's pixels and the milliseconds from its first to its last moment on the device."""
 
     pixels: Pixels
@@ -21,10 +22,10 @@ class Painted:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Seen:
+class SingleResult:
     """What a look was answered by, and the milliseconds it took."""
 
-    made: Made
+    made: ModelResult
     milliseconds: float
 
 
@@ -40,10 +41,10 @@ class PassWork(Generic[D]):
         denoising: How far it is; None before it has begun and once it has ended, however it ended.
     """
 
-    ask: Pass
+    ask: DiffusionCall
     stop: Callable[[], None]
     on_step: Callable[[int, int], None]
-    future: Future[Painted] = field(default_factory=Future[Painted])
+    future: Future[PassResult] = field(default_factory=Future[PassResult])
     denoising: D | None = None
     begun: float = 0.0
 
@@ -56,7 +57,7 @@ class PassWork(Generic[D]):
     def end(self, pixels: Pixels) -> None:
         """Hand the pixels over, and let go of everything else."""
         self.denoising = None
-        self.future.set_result(Painted(pixels=pixels, milliseconds=(time.perf_counter() - self.begun) * 1000))
+        self.future.set_result(PassResult(pixels=pixels, milliseconds=(time.perf_counter() - self.begun) * 1000))
 
     def fail(self, error: Exception) -> None:
         """Say why there will be no pixels, and let go of everything else."""
@@ -65,12 +66,12 @@ class PassWork(Generic[D]):
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class LookWork:
+class SingleCallWork:
     """A mask to find, a picture to judge, to check or to enlarge."""
 
-    ask: Look
+    ask: SingleCall
     stop: Callable[[], None]
-    future: Future[Seen] = field(default_factory=Future[Seen])
+    future: Future[SingleResult] = field(default_factory=Future[SingleResult])
 
     def fail(self, error: Exception) -> None:
         """Say why it will not be answered."""

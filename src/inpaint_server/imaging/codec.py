@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
+from inpaint_server.domain.arrays import Pixels, ProductMask, UInt8Array, frozen_array
+from inpaint_server.domain.geometry import Size
+from inpaint_server.domain.request import OutputFormat
 from inpaint_server.errors import InvalidRequest, TooLarge
-from inpaint_server.types import OutputFormat, Pixels, ProductMask, Size, UInt8Array, frozen_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

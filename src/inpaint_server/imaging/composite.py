@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask, UInt8Array, frozen_array
+from inpaint_server.domain.geometry import Box, Size
+from inpaint_server.domain.product import PlacedProduct
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.mask import THRESHOLD, erode
 from inpaint_server.imaging.neighbourhood import box_mean, carried_over, count_around
-from inpaint_server.types import Box, PaintMask, Pixels, PlacedProduct, ProductMask, Size, UInt8Array, frozen_array
 
 Picture = TypeVar("Picture", Pixels, PaintMask)
 

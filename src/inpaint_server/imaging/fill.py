@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
+from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask, frozen_array
 from inpaint_server.imaging.mask import THRESHOLD
 from inpaint_server.imaging.neighbourhood import Float32Array, box_mean
-from inpaint_server.types import PaintMask, Pixels, ProductMask, frozen_array
 
 _ENOUGH: Final = 1 / 8
 """Share of a neighbourhood that has to be known before its mean counts in full."""

@@ -7,8 +7,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask, UInt8Array, frozen_array
+from inpaint_server.domain.product import PlacedProduct
+from inpaint_server.domain.request import Region
 from inpaint_server.imaging.mask import THRESHOLD, repaint_all_but
-from inpaint_server.types import PaintMask, Pixels, PlacedProduct, ProductMask, Region, UInt8Array, frozen_array
 
 LATENT_CELL: Final = 8
 """Pixels a cell of the latents stands for; masks meet with this overlap, since they are shrunk by it unblurred."""

@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inpaint_server.types import Pixels, PlacedProduct, UInt8Array, frozen_array
+from inpaint_server.domain.arrays import Pixels, UInt8Array, frozen_array
+from inpaint_server.domain.product import PlacedProduct
 
 _MOST: Final = 1.35
 """No channel is made brighter or darker than by this factor: more is a filter, not light."""

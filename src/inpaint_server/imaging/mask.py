@@ -7,10 +7,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask, UInt8Array, frozen_array
+from inpaint_server.domain.geometry import Box
+from inpaint_server.domain.product import Product
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.imaging.components import find_runs, paint_runs
 from inpaint_server.imaging.neighbourhood import count_around
-from inpaint_server.types import Box, PaintMask, Pixels, Product, ProductMask, UInt8Array, frozen_array
 
 THRESHOLD: Final = 128
 """From this value on a mask means product."""

@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
+from inpaint_server.domain.arrays import Pixels, ProductMask, UInt8Array, frozen_array
+from inpaint_server.domain.geometry import Box, Size
 from inpaint_server.imaging.mask import THRESHOLD, bounding_box
 from inpaint_server.imaging.neighbourhood import Float32Array, box_mean
-from inpaint_server.types import Box, Pixels, ProductMask, Size, UInt8Array, frozen_array
 
 _REACH: Final = 0.045
 """How far the true outline may lie from the mask's, fraction of the longer side of the product's box."""

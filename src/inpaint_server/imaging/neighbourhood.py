@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from inpaint_server.types import UInt8Array
+from inpaint_server.domain.arrays import UInt8Array
 
 Float32Array = NDArray[np.float32]
 

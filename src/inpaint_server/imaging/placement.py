@@ -9,19 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from inpaint_server.domain.arrays import Pixels, ProductMask, UInt8Array, frozen_array
+from inpaint_server.domain.geometry import Box, Placement, Size
+from inpaint_server.domain.product import PlacedProduct, Product
+from inpaint_server.domain.request import PlacementRule
 from inpaint_server.imaging.mask import THRESHOLD
-from inpaint_server.types import (
-    Box,
-    Pixels,
-    PlacedProduct,
-    Placement,
-    PlacementRule,
-    Product,
-    ProductMask,
-    Size,
-    UInt8Array,
-    frozen_array,
-)
 
 _SCALES: Final = (0.5, 0.68)
 _FLOORS: Final = (0.80, 0.94)

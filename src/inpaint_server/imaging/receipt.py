@@ -8,11 +8,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask
+from inpaint_server.domain.calls import MaskProposals
+from inpaint_server.domain.geometry import Point
+from inpaint_server.domain.product import PlacedProduct
+from inpaint_server.domain.results import Receipt
 from inpaint_server.imaging.components import find_runs, paint_runs
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.mask import THRESHOLD, erode
 from inpaint_server.imaging.neighbourhood import count_around
-from inpaint_server.types import Candidates, PaintMask, Pixels, PlacedProduct, Point, ProductMask, Receipt
 
 MOST_GROWTH: Final = 0.15
 """Expansion from which on a picture is told of in its warnings."""
@@ -36,7 +40,7 @@ def identity(picture: Pixels, placed: PlacedProduct, feather: int) -> int:
     return int(np.abs(shown - placed.pixels)[inside].max())
 
 
-def expansion(found: Candidates, placed: PlacedProduct) -> float:
+def expansion(found: MaskProposals, placed: PlacedProduct) -> float:
     """How much the product seems to have grown: what is found in the picture beyond it, over its own area.
 
     (area(found or mask) - area(mask)) / area(mask), after Eshratifar et al., Salient Object-Aware Background

@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from inpaint_server.domain.arrays import Pixels, frozen_array
+from inpaint_server.domain.product import PlacedProduct
 from inpaint_server.imaging.neighbourhood import box_mean
-from inpaint_server.types import Pixels, PlacedProduct, frozen_array
 
 _DEPTH: Final = 0.35
 """How far down the mirror image is seen, fraction of the product's height; it fades out linearly."""

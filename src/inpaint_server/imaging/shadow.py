@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from inpaint_server.domain.arrays import Pixels, UInt8Array, frozen_array
+from inpaint_server.domain.product import PlacedProduct
 from inpaint_server.imaging.mask import THRESHOLD
-from inpaint_server.types import Pixels, PlacedProduct, UInt8Array, frozen_array
 
 _FOOT: Final = 0.06
 """The lowest part of the product that counts as touching the ground, fraction of its height."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from inpaint_server.types import Pixels, UInt8Array, frozen_array
+from inpaint_server.domain.arrays import Pixels, UInt8Array, frozen_array
 
 _PAPER = (255, 255, 255)
 _INK = (32, 33, 36)

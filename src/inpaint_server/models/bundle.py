@@ -16,8 +16,9 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from inpaint_server.domain.geometry import Size
+from inpaint_server.domain.request import BundleDefaults
 from inpaint_server.errors import BundleError
-from inpaint_server.types import BundleDefaults, Size
 
 MANIFEST: Final = "bundle.json"
 TEXT_TO_IMAGE: Final = "stable-diffusion"

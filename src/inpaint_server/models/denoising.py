@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inpaint_server.domain.request import Sampling
 from inpaint_server.models.checkpoint import Checkpoint
 from inpaint_server.models.schedulers import takes_generator
-from inpaint_server.types import Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,7 +33,7 @@ class Origin:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Denoising:
+class DenoisingState:
     """A pass between two steps.
 
     Attributes:

@@ -81,7 +81,7 @@ def enable_attention(unets: list[UNet2DConditionModel], device: Device) -> str:
 
 
 @contextmanager
-def memory_errors_as_ours() -> Generator[None]:
+def translate_out_of_memory() -> Generator[None]:
     """Turn an allocator's failure into `OutOfMemory`, with the memory it held given back.
 
     Raises:

@@ -15,15 +15,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from inpaint_server.cache import Cache
+from inpaint_server.domain.arrays import PaintMask, Pixels, frozen_array
+from inpaint_server.domain.calls import DiffusionCall, Generate, Inpaint, Score
+from inpaint_server.domain.geometry import Size
 from inpaint_server.errors import Internal
 from inpaint_server.models.checkpoint import Checkpoint
-from inpaint_server.models.denoising import Denoising, Origin
-from inpaint_server.models.device import Device, memory_errors_as_ours
+from inpaint_server.models.denoising import DenoisingState, Origin
+from inpaint_server.models.device import Device, translate_out_of_memory
 from inpaint_server.models.feature_reuse import evaluate_and_keep, evaluate_outermost
-from inpaint_server.models.judgement import agreement
-from inpaint_server.models.memory import Gauge
+from inpaint_server.models.memory import MemoryEstimator
 from inpaint_server.models.schedulers import make_scheduler
-from inpaint_server.types import Generate, Inpaint, Judge, PaintMask, Pass, Pixels, Size, frozen_array
+from inpaint_server.models.scoring import agreement
 
 _OVERFLOWED = "The models' numbers overflow in {}: set INPAINT_DTYPE to bfloat16 or float32."
 _JOIN = 2
@@ -42,7 +44,12 @@ class Diffusion:
     """
 
     def __init__(
-        self, text_to_image: Checkpoint, inpainting: Checkpoint, device: Device, gauge: Gauge, cache_bytes: int = 0
+        self,
+        text_to_image: Checkpoint,
+        inpainting: Checkpoint,
+        device: Device,
+        gauge: MemoryEstimator,
+        cache_bytes: int = 0,
     ) -> None:
         self.prompts: Cache[tuple[int, str], Tensor] = Cache(cache_bytes, lambda kept: kept.nbytes)
         self._text_to_image = text_to_image
@@ -51,13 +58,13 @@ class Diffusion:
         self._gauge = gauge
 
     @torch.inference_mode()
-    def begin(self, asks: Sequence[Pass]) -> list[Denoising]:
+    def begin(self, asks: Sequence[DiffusionCall]) -> list[DenoisingState]:
         """Prepare passes: noise, conditioning, and for inpainting the masked pictures' latents, encoded together.
 
         Raises:
             OutOfMemory: the canvases do not fit.
         """
-        with memory_errors_as_ours():
+        with translate_out_of_memory():
             inpaints = [ask for ask in asks if isinstance(ask, Inpaint)]
             contexts = iter(self._contexts(inpaints))
             starts = [_picture(ask.canvas) for ask in inpaints if ask.strength < 1]
@@ -72,7 +79,7 @@ class Diffusion:
             ]
 
     @torch.inference_mode()
-    def advance(self, batch: Sequence[Denoising]) -> None:
+    def advance(self, batch: Sequence[DenoisingState]) -> None:
         """One step of every pass in the batch (all of one `batch_key`), in one model evaluation.
 
         Nothing has changed if the evaluation runs out of memory: a smaller batch can be tried.
@@ -81,7 +88,7 @@ class Diffusion:
             OutOfMemory: the batch does not fit.
         """
         rows = [len(one.words) for one in batch]
-        with memory_errors_as_ours():
+        with translate_out_of_memory():
             predictions, deep = self._evaluate(batch)
         for one, prediction, features in zip(batch, predictions.split(rows), deep.split(rows), strict=True):
             if one.keeps and not one.reuses:
@@ -89,7 +96,7 @@ class Diffusion:
             one.advance(prediction)
 
     @torch.inference_mode()
-    def finish(self, batch: Sequence[Denoising]) -> list[Pixels]:
+    def finish(self, batch: Sequence[DenoisingState]) -> list[Pixels]:
         """Decode passes that are done, those of one size together.
 
         Raises:
@@ -97,7 +104,7 @@ class Diffusion:
             Internal: the passes' numbers overflowed: there is no picture in them.
         """
         made: dict[int, Pixels] = {}
-        with memory_errors_as_ours():
+        with translate_out_of_memory():
             for alike in _alike([(id(one.checkpoint.vae), one.latents.shape) for one in batch]):
                 checkpoint = batch[alike[0]].checkpoint
                 latents = torch.cat([batch[index].latents for index in alike])
@@ -108,17 +115,17 @@ class Diffusion:
         return [made[index] for index in range(len(batch))]
 
     @torch.inference_mode()
-    def judge(self, asks: Sequence[Judge]) -> list[float]:
+    def score(self, asks: Sequence[Score]) -> list[float]:
         """How well each picture shows its words; see `judgement.agreement`.
 
         Raises:
             OutOfMemory: the pictures do not fit.
         """
-        with memory_errors_as_ours():
+        with translate_out_of_memory():
             latents = self._encoded(self._text_to_image, [_picture(ask.picture) for ask in asks])
             return [self._agreement(ask, one) for ask, one in zip(asks, latents, strict=True)]
 
-    def _agreement(self, ask: Judge, latents: Tensor) -> float:
+    def _agreement(self, ask: Score, latents: Tensor) -> float:
         checkpoint = self._text_to_image
 
         def evaluate(rows: Tensor, timesteps: Tensor, words: Tensor) -> Tensor:
@@ -131,12 +138,12 @@ class Diffusion:
         words = self._embedded(checkpoint, ["", *(region.prompt for region in ask.regions)])
         return agreement(ask, checkpoint, latents, evaluate, words)
 
-    def room(self, one: Denoising) -> int:
+    def room(self, one: DenoisingState) -> int:
         """How many passes like this one the free memory holds in one evaluation, by what was measured; at least 1."""
         rows = self._gauge.room(_evaluation(one.checkpoint), one.model_input[0].numel())
         return max(1, rows // len(one.words))
 
-    def _evaluate(self, batch: Sequence[Denoising]) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, batch: Sequence[DenoisingState]) -> tuple[Tensor, Tensor]:
         """Predictions and deep features of every row of the batch."""
         unet = batch[0].checkpoint.unet
         inputs = torch.cat([one.model_input.expand(len(one.words), -1, -1, -1) for one in batch])
@@ -149,14 +156,14 @@ class Diffusion:
             _evaluation(batch[0].checkpoint), inputs, lambda seen: evaluate_and_keep(unet, seen, timesteps, words)
         )
 
-    def _begin(self, ask: Pass, context: Tensor | None, canvas: Tensor | None) -> Denoising:
+    def _begin(self, ask: DiffusionCall, context: Tensor | None, canvas: Tensor | None) -> DenoisingState:
         checkpoint = self._checkpoint(ask)
         size = ask.size if isinstance(ask, Generate) else Size(height=ask.canvas.shape[0], width=ask.canvas.shape[1])
         scheduler = make_scheduler(ask.sampling.scheduler, checkpoint.noise_schedule)
         scheduler.set_timesteps(ask.sampling.steps, device=self._device.torch_device)
         generator = torch.Generator().manual_seed(ask.noise_seed)
         noise = checkpoint.noise(size.height, size.width, generator)
-        begun = Denoising(
+        begun = DenoisingState(
             checkpoint=checkpoint,
             sampling=ask.sampling,
             scheduler=scheduler,
@@ -170,7 +177,7 @@ class Diffusion:
             begun.start_from(Origin(latents=canvas, noise=noise, change=self._change(canvas, ask)), ask.strength)
         return begun
 
-    def _checkpoint(self, ask: Pass) -> Checkpoint:
+    def _checkpoint(self, ask: DiffusionCall) -> Checkpoint:
         usual = self._text_to_image if isinstance(ask, Generate) else self._inpainting
         if not ask.sampling.few_step_weights:
             return usual
@@ -201,7 +208,7 @@ class Diffusion:
         near = functional.avg_pool2d(mask, 2 * _JOIN + 1, stride=1, padding=_JOIN, count_include_pad=False)
         return (mask * (2 * near - 1).clamp(min=0)).to(canvas)
 
-    def _conditioning(self, checkpoint: Checkpoint, ask: Pass) -> Tensor:
+    def _conditioning(self, checkpoint: Checkpoint, ask: DiffusionCall) -> Tensor:
         """Rows x tokens x channels: the prompts, and before them the negative prompt where guidance needs it."""
         regions = () if isinstance(ask, Generate) else ask.regions
         guidance = [ask.negative_prompt] if ask.sampling.guidance_scale > 1 else []

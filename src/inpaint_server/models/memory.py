@@ -27,7 +27,7 @@ def rows_that_fit(free_bytes: int, bytes_a_row: float) -> int:
     return max(1, int(_SHARE * free_bytes / bytes_a_row))
 
 
-class Gauge:
+class MemoryEstimator:
     """Knows what each kind of model call took at its peak, for one number of a row of its input.
 
     Until a kind was measured it holds one row: the first row is the measurement (a server's warm-up makes it). On CUDA

@@ -12,12 +12,12 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from inpaint_server.domain.geometry import Size
 from inpaint_server.errors import OutOfMemory
+from inpaint_server.models.backend import vae_class
 from inpaint_server.models.bundle import INPAINTING, SEGMENTER, TEXT_TO_IMAGE, Bundle
 from inpaint_server.models.cost import Cost, measure, weight_bytes
-from inpaint_server.models.painter import vae_class
 from inpaint_server.models.sam import PUBLISHED, SamConfig, build_sam
-from inpaint_server.types import Size
 
 LATENT_CELL: Final = 8
 

@@ -11,9 +11,9 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from PIL import Image
 from transformers import CLIPImageProcessor
 
-from inpaint_server.models.device import Device, memory_errors_as_ours
+from inpaint_server.domain.calls import CheckSafety
+from inpaint_server.models.device import Device, translate_out_of_memory
 from inpaint_server.models.loading import load
-from inpaint_server.types import Check
 
 
 class SafetyChecker:
@@ -30,14 +30,14 @@ class SafetyChecker:
         self._checker = load(StableDiffusionSafetyChecker, folder, device)
 
     @torch.inference_mode()
-    def check(self, asks: Sequence[Check]) -> list[bool]:
+    def check_safety(self, asks: Sequence[CheckSafety]) -> list[bool]:
         """Whether each picture is taken for unsafe.
 
         Raises:
             OutOfMemory: the pictures do not fit beside the other models.
         """
         pictures = [Image.fromarray(ask.picture) for ask in asks]
-        with memory_errors_as_ours():
+        with translate_out_of_memory():
             seen = self._processor(pictures, return_tensors="pt").pixel_values
             # The checker blackens what it finds: it gets something else to blacken.
             blank = np.zeros((len(pictures), 1, 1, 3), np.float32)

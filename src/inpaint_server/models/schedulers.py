@@ -16,7 +16,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from inpaint_server.types import Scheduler
+from inpaint_server.domain.request import Scheduler
 
 _SOLVERS: dict[Scheduler, tuple[Any, dict[str, Any]]] = {
     # Lu et al., DPM-Solver++, 2022 (2M), with the noise levels of Karras et al., 2022, eq. 5.

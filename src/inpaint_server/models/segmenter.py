@@ -17,10 +17,12 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
 from inpaint_server.cache import Cache, content_key
-from inpaint_server.models.device import Device, memory_errors_as_ours
-from inpaint_server.models.memory import Gauge
+from inpaint_server.domain.arrays import Pixels, frozen_array
+from inpaint_server.domain.calls import MaskProposals, Segment
+from inpaint_server.domain.geometry import Box, Point, Size
+from inpaint_server.models.device import Device, translate_out_of_memory
+from inpaint_server.models.memory import MemoryEstimator
 from inpaint_server.models.sam import PIXEL_MEAN, PIXEL_STD, SamConfig, build_sam
-from inpaint_server.types import Box, Candidates, Pixels, Point, Segment, Size, frozen_array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +43,7 @@ class Segmenter:
         cache_bytes: Bytes of embeddings kept.
     """
 
-    def __init__(self, folder: Path, device: Device, gauge: Gauge, cache_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, device: Device, gauge: MemoryEstimator, cache_bytes: int = 0) -> None:
         self._device = device
         self._gauge = gauge
         self.embeddings: Cache[bytes, Embedding] = Cache(cache_bytes, lambda kept: kept.features.nbytes)
@@ -58,13 +60,13 @@ class Segmenter:
         self._resize = ResizeLongestSide(self._sam.image_encoder.img_size)
 
     @torch.inference_mode()
-    def segment(self, asks: Sequence[Segment]) -> list[Candidates]:
+    def segment(self, asks: Sequence[Segment]) -> list[MaskProposals]:
         """For each ask three candidate masks of its photo's size; the photos are encoded together, each once.
 
         Raises:
             OutOfMemory: the photos do not fit beside the other models.
         """
-        with memory_errors_as_ours():
+        with translate_out_of_memory():
             return [self._decode(ask, known) for ask, known in zip(asks, self._embeddings(asks), strict=True)]
 
     def _embeddings(self, asks: Sequence[Segment]) -> list[Embedding]:
@@ -91,7 +93,7 @@ class Segmenter:
             for one, small in zip(features.float().split(1), resized, strict=True)
         ]
 
-    def _decode(self, ask: Segment, embedding: Embedding) -> Candidates:
+    def _decode(self, ask: Segment, embedding: Embedding) -> MaskProposals:
         size = Size(height=ask.photo.shape[0], width=ask.photo.shape[1])
         sparse, dense = self._sam.prompt_encoder(
             points=self._points(ask.points, size), boxes=self._box(ask.box, size), masks=None
@@ -105,7 +107,7 @@ class Segmenter:
         )
         masks = [self._at_photo_size(logits[:, k : k + 1], embedding.resized, size) for k in range(3)]
         best, second, third = scores[0].tolist()
-        return Candidates(masks=frozen_array(np.stack(masks)), scores=(best, second, third))
+        return MaskProposals(masks=frozen_array(np.stack(masks)), scores=(best, second, third))
 
     def _points(self, points: tuple[Point, ...], size: Size) -> tuple[Tensor, Tensor] | None:
         if not points:

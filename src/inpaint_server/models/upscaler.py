@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Swin2SRForImageSuperResolution
 
-from inpaint_server.models.device import Device, memory_errors_as_ours
+from inpaint_server.domain.arrays import Pixels, frozen_array
+from inpaint_server.domain.calls import Upscale
+from inpaint_server.models.device import Device, translate_out_of_memory
 from inpaint_server.models.loading import load
-from inpaint_server.models.memory import Gauge
-from inpaint_server.types import Enlarge, Pixels, frozen_array
+from inpaint_server.models.memory import MemoryEstimator
 
 
 class Upscaler:
@@ -26,19 +27,19 @@ class Upscaler:
         gauge: Measures what its calls take.
     """
 
-    def __init__(self, folder: Path, device: Device, gauge: Gauge) -> None:
+    def __init__(self, folder: Path, device: Device, gauge: MemoryEstimator) -> None:
         self._device = device
         self._gauge = gauge
         self._model = load(Swin2SRForImageSuperResolution, folder, device)
 
     @torch.inference_mode()
-    def enlarge(self, asks: Sequence[Enlarge]) -> list[Pixels]:
+    def upscale(self, asks: Sequence[Upscale]) -> list[Pixels]:
         """Each picture, both sides times the model's factor.
 
         Raises:
             OutOfMemory: a picture does not fit beside the other models.
         """
-        with memory_errors_as_ours():
+        with translate_out_of_memory():
             return [self._enlarged(ask.picture) for ask in asks]
 
     def _enlarged(self, picture: Pixels) -> Pixels:

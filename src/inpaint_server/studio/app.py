@@ -16,12 +16,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from inpaint_server import __version__
-from inpaint_server.catalog.scenes import Scenes
+from inpaint_server.catalog.presets import Scenes
 from inpaint_server.client import AsyncClient, Retry
-from inpaint_server.client.reply import JSON, refused
+from inpaint_server.client.response import JSON, refused
 from inpaint_server.client.transport import is_url
 from inpaint_server.errors import UnsupportedMediaType
-from inpaint_server.schema import InvocationRequest
+from inpaint_server.wire.schema import InvocationRequest
 
 _FILES: Final = Path(__file__).with_name("static")
 _PATIENT_S: Final = 3600.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import uvicorn
 
-from inpaint_server.catalog.scenes import load
+from inpaint_server.catalog.presets import load
 from inpaint_server.studio.app import build
 
 

@@ -1,0 +1,1 @@
+"""What a photo, a request, a model call and a result are. NumPy only."""

@@ -1,0 +1,134 @@
+"""What a request results in: pictures, figures about them, and where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from inpaint_server.domain.arrays import Pixels, ProductMask
+from inpaint_server.domain.calls import MaskProposals
+from inpaint_server.domain.product import PlacedProduct, Product
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Intermediates:
+    """The steps in between of one advert: placed mask, generated background if any, the canvas after each pass."""
+
+    mask: ProductMask
+    background: Pixels | None
+    passes: tuple[Pixels, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What was done to a picture, in figures (see `imaging.receipt`).
+
+    Attributes:
+        identity: Largest difference from the placed product inside its eroded mask, grey levels; 0 = untouched.
+        expansion: How much the product seems to have grown, fraction of its area.
+        seam: Colour step where passes meet, over that of their surroundings; 1 = none shows.
+        agreement: How well the scene shows its words, at most 1 (see `models.judgement`); only judged where several
+            candidates are compared.
+    """
+
+    identity: int
+    expansion: float
+    seam: float
+    agreement: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Safety:
+    """What the bundle's safety checker said while one picture was drawn.
+
+    Attributes:
+        refused_seeds: Seeds whose pictures it took for unsafe; other seeds were tried after each.
+        withheld: Whether it did so with every one, and what is answered is blurred beyond recognition.
+    """
+
+    refused_seeds: tuple[int, ...]
+    withheld: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Advert:
+    """One finished picture.
+
+    Attributes:
+        picture: The canvas, H x W x 3.
+        seed: What it was drawn from.
+        placed: The product on the canvas; None where there is none (task `background`).
+        split: The split line between lower and upper layer, fraction of the canvas's height.
+        intermediates: The steps in between; None where the task has none.
+        receipt: Its figures; None where there is no product.
+        safety: What the safety checker said; None where the bundle has none.
+        warnings: Sentences about what was adjusted for this picture, or does not look right in it.
+    """
+
+    picture: Pixels
+    seed: int
+    placed: PlacedProduct | None = None
+    split: float | None = None
+    intermediates: Intermediates | None = None
+    receipt: Receipt | None = None
+    safety: Safety | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Milliseconds of each stage of one request; stages of several pictures are added up."""
+
+    queue: float = 0.0
+    segment: float = 0.0
+    background: float = 0.0
+    passes: tuple[float, ...] = ()
+    composite: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answer:
+    """What the engine made of one request.
+
+    Attributes:
+        adverts: One for each seed, in order; empty for the `mask` task.
+        product: The product in its photo; None for the `background` task.
+        proposals: What Segment Anything answered, where it was asked.
+        timings: Where the time went.
+    """
+
+    adverts: tuple[Advert, ...]
+    product: Product | None
+    proposals: MaskProposals | None
+    timings: Timings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One step of one pass is done.
+
+    Attributes:
+        picture: Index of the picture, from 0.
+        stage: `background`, or `pass 1`, `pass 2`, ...
+        step: Steps done in this pass, from 1.
+        steps: Steps of this pass.
+    """
+
+    picture: int
+    stage: str
+    step: int
+    steps: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """What is loaded, as every answer tells it."""
+
+    bundle: str
+    device: str
+    dtype: str
+    attention: str

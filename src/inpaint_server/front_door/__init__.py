@@ -1,0 +1,1 @@
+"""multi-model-server as a thin front door, and its supervision."""

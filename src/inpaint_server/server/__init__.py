@@ -1,0 +1,1 @@
+"""The engine's HTTP application and the process around it."""

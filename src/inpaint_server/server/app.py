@@ -1,0 +1,259 @@
+"""The engine's own HTTP application: the two routes, and what it says of itself while it loads, works and drains."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from inpaint_server import __version__, errors
+from inpaint_server.domain.results import Answer
+from inpaint_server.engine.job import Job
+from inpaint_server.server.disconnect import cancel_on_disconnect
+from inpaint_server.server.loading import Loaded, load
+from inpaint_server.server.metrics import Metrics, embedded
+from inpaint_server.server.record import Record, request_id_of
+from inpaint_server.settings import Settings
+from inpaint_server.wire import encode as outgoing
+from inpaint_server.wire.bodies import check_size, split_lines
+from inpaint_server.wire.decode import ParsedRequest
+from inpaint_server.wire.encode import CompletedRequest, EncodedResponse
+from inpaint_server.wire.media_types import JSON, JSON_LINES, choose_media_type, sent_as
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+log = structlog.get_logger(__name__)
+
+
+class EngineApp:
+    """The two routes, and the life of the process behind them.
+
+    Args:
+        settings: What the operator decided.
+        loading: Makes the models ready; default: those of the settings' bundle.
+    """
+
+    def __init__(self, settings: Settings, loading: Callable[[Settings], Loaded] = load) -> None:
+        self.settings = settings
+        self.state: Literal["loading", "ready", "draining", "failed"] = "loading"
+        self.metrics = Metrics()
+        self._loading = loading
+        self._running = 0
+        self._jobs: set[Job] = set()
+        self._loaded: Loaded | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._decoding = asyncio.Semaphore(settings.max_batch)
+        self.metrics.gauge("inpaint_in_flight", "Requests being answered.", lambda: self._running)
+        self.metrics.gauge("inpaint_waiting", "Requests in the queue.", self._waiting)
+        self.metrics.caches(lambda: {} if self._loaded is None else self._loaded.engine.caches())
+        self.asgi = Starlette(
+            routes=[
+                Route("/ping", self._ping, methods=["GET"]),
+                Route("/invocations", self._invocations, methods=["POST"]),
+            ],
+            exception_handlers={HTTPException: _http_error},
+        )
+
+    def load(self, on_failure: Callable[[], object]) -> None:
+        """Load and warm the models on a thread of their own; the state tells how it went."""
+
+        def work() -> None:
+            try:
+                self._loaded = self._loading(self.settings)
+            except errors.InpaintServerError as error:
+                log.error("load_failed", reason=error.message)  # noqa: TRY400 - a sentence, not a traceback
+            except Exception:
+                log.exception("load_failed")
+            if self._loaded is None:
+                self.state = "failed"
+                on_failure()
+            elif self.state == "loading":
+                self.state = "ready"
+                log.info("engine_ready", **dataclasses.asdict(self._loaded.card))
+
+        threading.Thread(target=work, name="load", daemon=True).start()
+
+    async def drain(self) -> None:
+        """Refuse new work, wait `drain_s` seconds for what runs, and end the rest between two steps."""
+        self.state = "draining"
+        try:
+            await asyncio.wait_for(self._idle.wait(), self.settings.drain_s)
+        except TimeoutError:
+            log.warning("drain_timed_out", running=self._running)
+            for job in self._jobs:
+                job.end(errors.Draining("The server stopped before the request was done: send it again."))
+            await self._idle.wait()
+
+    def _waiting(self) -> int:
+        return 0 if self._loaded is None else self._loaded.engine.waiting
+
+    async def _ping(self, request: Request) -> Response:
+        body = {"status": self.state, "version": __version__, "revision": self.settings.revision}
+        status = 200 if self.state == "ready" else 503
+        reply = EncodedResponse(status=status, body=outgoing.compact_json(body), media_type=JSON, headers={})
+        return _response(reply, request_id_of(request.headers))
+
+    async def _invocations(self, request: Request) -> Response:
+        record = Record.of(request.headers)
+        structlog.contextvars.bind_contextvars(request_id=record.request_id)
+        with self._counted_in():
+            reply = await self._answered(self._serve(request, record), record)
+        self._tell(record, reply.status, len(reply.body))
+        return _response(reply, record.request_id)
+
+    @contextmanager
+    def _counted_in(self) -> Generator[None]:
+        """While it is held the server is not idle."""
+        self._running += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._running -= 1
+            if self._running == 0:
+                self._idle.set()
+
+    def _tell(self, record: Record, status: int, bytes_out: int) -> None:
+        """A request is over: log it and count it."""
+        record.end(status=status, bytes_out=bytes_out)
+        self.metrics.count(record)
+        told = record.fields(prompts=self.settings.log_prompts)
+        log.info("request", **told, **embedded(record, self.settings.emf_namespace))
+
+    async def _answered(self, work: Awaitable[EncodedResponse], record: Record) -> EncodedResponse:
+        """What the work answers, or the refusal it ended in."""
+        try:
+            return await work
+        except errors.InpaintServerError as error:
+            record.error = error
+        except ClientDisconnect:
+            record.error = errors.ClientGone("Send the whole body.")
+        except Exception:
+            log.exception("request_failed")
+            record.error = errors.Internal("The server failed; look for this request_id in its log.")
+        return outgoing.error_reply(record.error, record.request_id)
+
+    async def _serve(self, request: Request, record: Record) -> EncodedResponse:
+        loaded = self._ready()
+        headers = dict(request.headers)
+        accept = choose_media_type(headers.get("accept", ""))
+        body = await self._body(request, record)
+        if sent_as(headers) == JSON_LINES:
+            return await cancel_on_disconnect(request, self._serve_lines(loaded, body, record))
+        read = loaded.reader.read
+        return await cancel_on_disconnect(request, self._serve_one(loaded, lambda: read(body, headers), record, accept))
+
+    async def _serve_one(
+        self, loaded: Loaded, read: Callable[[], ParsedRequest], record: Record, accept: str
+    ) -> EncodedResponse:
+        async with self._decoding:
+            loaded.engine.require_room()
+            with record.timed("decode"):
+                call = await run_in_threadpool(read)
+        record.request = call.request
+        answer = await self._answer(loaded, call, record)
+        record.spent(answer.timings)
+        finished = CompletedRequest(
+            request=call.request,
+            answer=answer,
+            card=loaded.card,
+            sign=loaded.sign,
+            request_id=record.request_id,
+            decode_ms=record.stages["decode"] * 1000,
+            seed_form=call.seed_form,
+        )
+        with record.timed("encode"):
+            return await run_in_threadpool(outgoing.reply, finished, accept)
+
+    async def _serve_lines(self, loaded: Loaded, body: bytes, record: Record) -> EncodedResponse:
+        """Every line is a request of its own, decoded when its turn comes; answers keep the lines' order."""
+        room = asyncio.Semaphore(self.settings.max_batch)
+        lines = split_lines(body)
+        record.lines = len(lines)
+
+        async def answer(number: int, line: bytes) -> bytes:
+            async with room:
+                return await self._serve_line(loaded, line, record.of_line(number, len(line)))
+
+        answers = await asyncio.gather(*(answer(number, line) for number, line in enumerate(lines, start=1)))
+        return EncodedResponse(body=b"".join(answers), media_type=JSON_LINES, headers={})
+
+    async def _serve_line(self, loaded: Loaded, line: bytes, record: Record) -> bytes:
+        work = self._serve_one(loaded, lambda: loaded.reader.read_line(line), record, JSON_LINES)
+        reply = await self._answered(work, record)
+        self._tell(record, reply.status, len(reply.body))
+        return reply.body.rstrip(b"\n") + b"\n"
+
+    def _ready(self) -> Loaded:
+        if self.state == "draining":
+            raise errors.Draining("The server is stopping: send the request again soon.", retry_after=5)
+        if self._loaded is None:
+            raise errors.Overloaded("The models are still loading: send the request again soon.", retry_after=5)
+        return self._loaded
+
+    async def _body(self, request: Request, record: Record) -> bytes:
+        """The body, read to its end and kept only up to the limit: a caller still sending would not see the answer."""
+        limit = self.settings.max_body_bytes
+        body = bytearray()
+        async for chunk in request.stream():
+            record.bytes_in += len(chunk)
+            if record.bytes_in <= limit:
+                body += chunk
+        check_size(record.bytes_in, limit)
+        return bytes(body)
+
+    async def _answer(self, loaded: Loaded, call: ParsedRequest, record: Record) -> Answer:
+        """The engine's answer within the deadline; past it the job ends between two steps and the caller knows now."""
+        job = loaded.engine.submit(call.request, deadline_s=self.settings.deadline_s)
+        self._jobs.add(job)
+        answer = asyncio.wrap_future(job.answer)
+        answer.add_done_callback(_heard)
+        try:
+            return await asyncio.wait_for(asyncio.shield(answer), self.settings.deadline_s)
+        except TimeoutError:
+            job.end(job.too_late())
+            raise job.too_late() from None
+        except asyncio.CancelledError:
+            job.end(errors.ClientGone("The caller went away before its answer."))
+            raise
+        finally:
+            self._jobs.discard(job)
+            record.stages["queue"] = (job.started or time.monotonic()) - job.admitted
+
+
+def _heard(answer: asyncio.Future[Answer]) -> None:
+    """An error that comes after its caller has left is nobody's to hear; asyncio would log it as forgotten."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _response(reply: EncodedResponse, request_id: str) -> Response:
+    """Every answer carries the id under which the log tells of it."""
+    headers = {**reply.headers, "X-Request-Id": request_id}
+    return Response(reply.body, status_code=reply.status, media_type=reply.media_type, headers=headers)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals, as ours."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    refused = (
+        errors.MethodNotAllowed("Use POST /invocations or GET /ping.")
+        if status == errors.MethodNotAllowed.status
+        else errors.NotFound("There is nothing here: use POST /invocations or GET /ping.")
+    )
+    request_id = request_id_of(request.headers)
+    return _response(outgoing.error_reply(refused, request_id), request_id)

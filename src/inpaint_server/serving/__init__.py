@@ -1,1 +1,0 @@
-"""HTTP: the wire's codec, the engine's ASGI application, the front door and their supervisor."""

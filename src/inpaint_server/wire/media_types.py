@@ -1,0 +1,52 @@
+"""The media types of the route: what is understood, what can be produced, and which one an answer gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from inpaint_server.domain.request import OutputFormat
+from inpaint_server.errors import NotAcceptable
+
+JSON: Final = "application/json"
+JSON_LINES: Final = "application/jsonlines"
+FORM: Final = "multipart/form-data"
+NPY: Final = "application/x-npy"
+ZIP: Final = "application/zip"
+PICTURES: Final[dict[str, OutputFormat]] = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
+UNDERSTOOD: Final = (JSON, JSON_LINES, FORM, *PICTURES, NPY)
+PRODUCED: Final = (JSON, JSON_LINES, *PICTURES, ZIP)
+
+
+def sent_as(headers: Mapping[str, str]) -> str:
+    """The Content-Type without its parameters, lower case; headers have lower-case names."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def choose_media_type(accept: str) -> str:
+    """The supported media type the Accept header likes best; JSON where it likes everything.
+
+    Raises:
+        NotAcceptable: none of those it names can be produced.
+    """
+    if not accept.strip():
+        return JSON
+    for wanted in sorted(map(_media_range, accept.split(",")), key=lambda entry: -entry[1]):
+        for media_type in PRODUCED:
+            if wanted[1] > 0 and _matches(wanted[0], media_type):
+                return media_type
+    raise NotAcceptable(f"Set the Accept header to one of {', '.join(PRODUCED)}.")
+
+
+def _media_range(text: str) -> tuple[str, float]:
+    name, *parameters = (part.strip().lower() for part in text.split(";"))
+    quality = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
+    try:
+        return name, float(quality)
+    except ValueError:
+        return name, 0.0
+
+
+def _matches(media_range: str, media_type: str) -> bool:
+    kind, _, subtype = media_range.partition("/")
+    return media_range in ("*/*", media_type) or (subtype == "*" and media_type.startswith(f"{kind}/"))

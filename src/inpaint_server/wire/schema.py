@@ -1,0 +1,331 @@
+"""The wire's words, limits and defaults. JSON Schema and OpenAPI come from here alone."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from inpaint_server.domain.request import OutputFormat, RegionName, Scheduler, Task
+from inpaint_server.errors import InvalidRequest
+
+AspectRatio = Literal["1:1", "4:5", "9:16", "16:9", "1.91:1"]
+Profile = Literal["quality", "fast", "seed"]
+Strength = Annotated[float, Field(gt=0.0, le=1.0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Side = Annotated[int, Field(ge=64, le=2048, multiple_of=8, description="Pixels, a multiple of 8.")]
+Prompt = Annotated[str, Field(max_length=2000)]
+MAX_SEED = 2**32 - 1
+
+
+class _Wire(BaseModel):
+    """Strict: no unknown field, no coercion between types, no NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+
+class WirePlacement(_Wire):
+    """A placement said in numbers."""
+
+    scale: float = Field(gt=0.0, le=16.0, description="Product box's longer side over the canvas's shorter side.")
+    x: Fraction = Field(description="The box's bottom centre, fraction of the canvas's width.")
+    y: Fraction = Field(description="The box's bottom, fraction of the canvas's height.")
+
+
+class WireLayer(_Wire):
+    """One inpainting pass."""
+
+    region: RegionName | Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(
+        description="What is repainted, the product excepted: a name, or rows [y0, y1] in fractions of the height."
+    )
+    prompt: Prompt
+    negative_prompt: Prompt | None = Field(default=None, description="Default: the request's negative_prompt.")
+    strength: Strength = Field(default=1.0, description="How much of what was there may change; 1: nothing is kept.")
+
+    @field_validator("region")
+    @classmethod
+    def _rows_in_order(cls, region: RegionName | list[float]) -> RegionName | list[float]:
+        if isinstance(region, list) and region[0] >= region[1]:
+            raise ValueError("the first row must be above the second")
+        return region
+
+
+class InvocationRequest(_Wire):
+    """One request object, as it stands in a JSON body, a line of JSON Lines or a multipart form."""
+
+    task: Task = Field(default="advert", description="The whole pipeline, or one stage of it.")
+    image: str | None = Field(
+        default=None, description="The product photo: base64 or data URL of PNG, JPEG or WebP; alpha is a mask."
+    )
+    mask: str | None = Field(default=None, description="Base64 picture, white = product; skips segmentation.")
+    points: list[Annotated[list[float], Field(min_length=3, max_length=3)]] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="Segment Anything prompt points [x, y, label] in pixels of the photo; label 1 = product, 0 = not.",
+    )
+    box: Annotated[list[float], Field(min_length=4, max_length=4)] | None = Field(
+        default=None, description="Segment Anything prompt box [x0, y0, x1, y1] in pixels of the photo."
+    )
+    background_prompt: Prompt | None = Field(
+        default=None,
+        validation_alias=AliasChoices("background_prompt", "prompt_bg"),
+        description="The scene (also `prompt_bg`).",
+    )
+    foreground_prompt: Prompt | None = Field(
+        default=None,
+        validation_alias=AliasChoices("foreground_prompt", "prompt_fr"),
+        description="What the product stands on (also `prompt_fr`).",
+    )
+    negative_prompt: Prompt = Field(default="", description="For every diffusion pass.")
+    layers: list[WireLayer] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=8,
+        description="Passes in order; default: lower with the foreground prompt, upper with the background prompt.",
+    )
+    aspect_ratio: AspectRatio | None = Field(
+        default=None, description="The canvas by the name of an ad format, instead of `width` and `height`."
+    )
+    width: Side | None = Field(default=None, description="Canvas width, pixels; default the bundle's native width.")
+    height: Side | None = Field(default=None, description="Canvas height, pixels; default the bundle's native height.")
+    placement: Literal["random", "centre", "original"] | WirePlacement | None = Field(
+        default=None, description="Where the product stands; default random (task inpaint: original)."
+    )
+    num_images: int = Field(default=1, ge=1, le=8, description="Variations; picture i uses seed + i.")
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="Default: drawn, and told in the answer.")
+    profile: Profile = Field(default="quality", description="Named settings; `seed` = the replaced sample's own.")
+    steps: int | None = Field(default=None, ge=1, le=250, description="Scheduler steps of every pass.")
+    guidance_scale: float | None = Field(default=None, ge=0.0, le=50.0, description="Classifier-free guidance.")
+    scheduler: Scheduler | None = Field(default=None, description="The solver.")
+    guidance_interval: Annotated[list[Fraction], Field(min_length=2, max_length=2)] | None = Field(
+        default=None, description="Part of the steps that is guided, [start, end] in fractions of them."
+    )
+    reuse_features: int | None = Field(
+        default=None,
+        ge=1,
+        le=8,
+        description="Every how many steps the model's inner layers are computed anew; 1 = in each.",
+    )
+    joint: bool | None = Field(
+        default=None, description="Paint all layers in one pass, each with its words, instead of one after the other."
+    )
+    feather: int | None = Field(default=None, ge=0, le=64, description="Soft edge around the product, canvas pixels.")
+    background_strength: Strength | None = Field(
+        default=None,
+        description="How much of the generated background the default upper pass may change; default the profile's.",
+    )
+    shadow: Fraction = Field(default=0.4, description="How dark the ground is where the product touches it; 0: none.")
+    reflection: Fraction = Field(default=0.0, description="How much of the product the ground mirrors; 0: nothing.")
+    light_match: Fraction = Field(
+        default=0.0, description="How much of the scene's light falls on the product; 0: its pixels stay as they are."
+    )
+    candidates: int = Field(
+        default=1,
+        ge=1,
+        le=8,
+        description="Pictures drawn for each one answered; the one with the least faults is kept.",
+    )
+    output_format: OutputFormat = Field(default="png", description="How pictures are encoded.")
+    return_layers: bool = Field(default=False, description="Also return mask, background, passes and layout.")
+
+    @field_validator("points")
+    @classmethod
+    def _labels_are_0_or_1(cls, points: list[list[float]] | None) -> list[list[float]] | None:
+        if any(label not in (0, 1) for _, _, label in points or ()):
+            raise ValueError("a point is [x, y, label] and label is 1 (product) or 0 (not product)")
+        return points
+
+    @field_validator("box")
+    @classmethod
+    def _box_has_an_area(cls, box: list[float] | None) -> list[float] | None:
+        if box and (box[0] >= box[2] or box[1] >= box[3]):
+            raise ValueError("a box is [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
+        return box
+
+    @field_validator("guidance_interval")
+    @classmethod
+    def _starts_before_it_ends(cls, interval: list[float] | None) -> list[float] | None:
+        if interval and interval[0] >= interval[1]:
+            raise ValueError("an interval is [start, end] with start < end")
+        return interval
+
+    @model_validator(mode="after")
+    def _one_pass_has_one_negative_prompt(self) -> InvocationRequest:
+        if self.joint and len({layer.negative_prompt for layer in self.layers or ()}) > 1:
+            raise InvalidRequest("Give all layers of a joint pass the same `negative_prompt`.", field="layers")
+        kept = self.background_strength or min((layer.strength for layer in self.layers or ()), default=1)
+        if self.joint and kept < 1:
+            raise InvalidRequest("A joint pass starts from noise alone: leave the strength out.", field="joint")
+        return self
+
+    @model_validator(mode="after")
+    def _canvas_is_said_once(self) -> InvocationRequest:
+        if self.aspect_ratio is not None and (self.width is not None or self.height is not None):
+            raise InvalidRequest("Give `aspect_ratio`, or `width` and `height`, not both.", field="aspect_ratio")
+        return self
+
+    @model_validator(mode="after")
+    def _task_has_what_it_needs(self) -> InvocationRequest:
+        if self.task != "background" and self.image is None:
+            raise InvalidRequest("Send the product photo as `image`.", field="image")
+        if self.task in ("advert", "background") and self.background_prompt is None:
+            raise InvalidRequest("Describe the scene in `background_prompt`.", field="background_prompt")
+        if self.layers is None and self.foreground_prompt is None:
+            if self.task == "advert":
+                raise InvalidRequest(
+                    "Say in `foreground_prompt` what the product stands on, or give `layers`.",
+                    field="foreground_prompt",
+                )
+            if self.task == "inpaint" and self.background_prompt is None:
+                raise InvalidRequest(
+                    "Give `foreground_prompt`, `background_prompt` or `layers`: nothing says what to paint.",
+                    field="layers",
+                )
+        return self
+
+
+class AnsweredPlacement(BaseModel):
+    """Where the product stands on the finished picture; `scale`, `x`, `y` can be sent back as `placement`."""
+
+    scale: float
+    x: float
+    y: float
+    split: float | None = Field(
+        default=None, description="The line between lower and upper layer, fraction of the height."
+    )
+
+
+class AnsweredLayers(BaseModel):
+    """The steps in between (`return_layers`), pictures as base64."""
+
+    mask: str
+    background: str | None = None
+    passes: list[str]
+    layout: dict[str, list[int]] = Field(description="`product`: its box [left, top, right, bottom] on the canvas.")
+
+
+class AnsweredReceipt(BaseModel):
+    """What was done to the picture, in figures."""
+
+    identity: int = Field(description="Largest difference from the placed product, its soft edge aside; 0 = untouched.")
+    expansion: float = Field(description="How much the product seems to have grown, fraction of its area.")
+    seam: float = Field(description="Colour step where passes meet, over that of their surroundings; 1 = none shows.")
+    agreement: float | None = Field(
+        default=None, description="With `candidates`: how well the scene shows its words, at most 1; to compare by."
+    )
+
+
+class AnsweredSafety(BaseModel):
+    """What the bundle's safety checker said, where it has one."""
+
+    refused_seeds: list[int] = Field(description="Seeds whose pictures it took for unsafe; others were tried instead.")
+    withheld: bool = Field(description="Whether it took all of them for unsafe: the picture is blurred.")
+
+
+class AnsweredImage(BaseModel):
+    """One picture."""
+
+    image: str = Field(description="Base64.")
+    seed: int | None = None
+    score: float | None = Field(default=None, description="Task mask: predicted intersection over union.")
+    placement: AnsweredPlacement | None = None
+    receipt: AnsweredReceipt | None = None
+    safety: AnsweredSafety | None = None
+    layers: AnsweredLayers | None = None
+
+
+class AnsweredTimings(BaseModel):
+    """Milliseconds of each stage; stages of several pictures are added up."""
+
+    decode: float
+    segment: float
+    background: float
+    passes: list[float]
+    composite: float
+    encode: float
+    queue: float
+    total: float
+
+
+class AnsweredModel(BaseModel):
+    """What is loaded."""
+
+    bundle: str
+    device: str
+    dtype: str
+    attention: str
+
+
+class InvocationAnswer(BaseModel):
+    """The answer as `application/json`."""
+
+    images: list[AnsweredImage]
+    format: OutputFormat
+    width: int
+    height: int
+    timings_ms: AnsweredTimings
+    model: AnsweredModel
+    warnings: list[str]
+    request_id: str
+
+
+class ErrorBody(BaseModel):
+    """What went wrong, in one sentence that says what to change."""
+
+    code: str
+    message: str
+    field: str | None = None
+    request_id: str
+
+
+class ErrorAnswer(BaseModel):
+    """The answer to whatever cannot be done."""
+
+    error: ErrorBody
+
+
+def validate(fields: dict[str, Any]) -> InvocationRequest:
+    """Check a request object.
+
+    Raises:
+        InvalidRequest: with the first wrong field and what it should be.
+    """
+    try:
+        return InvocationRequest.model_validate(fields)
+    except ValidationError as error:
+        raise _explain(error) from None
+
+
+def _explain(error: ValidationError) -> InvalidRequest:
+    """One sentence for the first wrong field; among a union's alternatives, for the one that came furthest."""
+    errors = error.errors(include_url=False)
+    field = str(errors[0]["loc"][0])
+    furthest = max(
+        (e for e in errors if e["loc"][0] == field), key=lambda e: (len(e["loc"]), e["type"] == "extra_forbidden")
+    )
+    if furthest["type"] == "extra_forbidden":
+        return InvalidRequest(_about_unknown(str(furthest["loc"][-1])), field=field)
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in _path(furthest["loc"])).lstrip(".")
+    message = furthest["msg"].removeprefix("Value error, ")
+    return InvalidRequest(f"Change `{where}`: {message[:1].lower()}{message[1:]}.", field=field)
+
+
+def _path(location: tuple[int | str, ...]) -> list[int | str]:
+    """The location without the names pydantic gives to a union's alternatives."""
+    return [part for part in location if isinstance(part, int) or (part.isidentifier() and part[0].islower())]
+
+
+def _about_unknown(name: str) -> str:
+    known = [
+        *InvocationRequest.model_fields,
+        "prompt_bg",
+        "prompt_fr",
+        *WireLayer.model_fields,
+        *WirePlacement.model_fields,
+    ]
+    if name in known:
+        return f"Send `{name}` or its other spelling, not both."
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    return f"`{name[:80]}` is not a field: write `{nearest}`, or leave it out."

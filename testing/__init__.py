@@ -1,0 +1,1 @@
+"""Servers, pictures and traffic that tests and benchmarks share."""
