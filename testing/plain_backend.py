@@ -1,4 +1,4 @@
-"""A painter of plain colours: the engine and the pipeline run on it in milliseconds, without torch."""
+"""A backend of plain colours: the engine and the pipeline run on it in milliseconds, without torch."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from inpaint_server.domain.calls import CheckSafety, DiffusionCall, Inpaint, Mas
 
 @dataclass(slots=True, eq=False)
 class PlainPass:
-    """A pass that counts its steps and ends in a colour made of its noise seed."""
+    """A pass that counts its steps and results in a colour from its noise seed."""
 
-    ask: DiffusionCall
+    call: DiffusionCall
     step: int = 0
 
     @property
     def steps(self) -> int:
-        return self.ask.sampling.steps
+        return self.call.sampling.steps
 
     @property
     def done(self) -> bool:
@@ -30,69 +30,71 @@ class PlainPass:
 
     @property
     def batch_key(self) -> tuple[str, tuple[int, ...]]:
-        shape = self.ask.canvas.shape if isinstance(self.ask, Inpaint) else (self.ask.size.height, self.ask.size.width)
-        return type(self.ask).__name__, shape[:2]
+        shape = (
+            self.call.canvas.shape if isinstance(self.call, Inpaint) else (self.call.size.height, self.call.size.width)
+        )
+        return type(self.call).__name__, shape[:2]
 
 
 @dataclass(slots=True, eq=False)
 class PlainBackend:
-    """Paints colours, remembers every batch, and does what a test has put into its hooks."""
+    """Returns plain colours, records every batch and call, and runs the hooks that a test sets."""
 
     before_step: Callable[[Sequence[PlainPass]], object] = lambda _: None
     before_call: Callable[[str, int], object] = lambda _name, _count: None
     gate: threading.Event = field(default_factory=threading.Event)
     batches: list[list[int]] = field(default_factory=list[list[int]])
     calls: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
-    fitting: int = 64
+    capacity: int = 64
     unsafe: Callable[[Pixels], bool] = lambda _: False
     agreements: Callable[[Pixels], float] = lambda _: 0.0
 
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def segment(self, asks: Sequence[Segment]) -> list[MaskProposals]:
+    def segment(self, calls: Sequence[Segment]) -> list[MaskProposals]:
         """The middle third of each photo."""
-        self._count("segment", asks)
-        return [_middle(ask.photo) for ask in asks]
+        self._count("segment", calls)
+        return [_middle(call.photo) for call in calls]
 
-    def score(self, asks: Sequence[Score]) -> list[float]:
-        self._count("judge", asks)
-        return [self.agreements(ask.picture) for ask in asks]
+    def score(self, calls: Sequence[Score]) -> list[float]:
+        self._count("score", calls)
+        return [self.agreements(call.picture) for call in calls]
 
-    def check_safety(self, asks: Sequence[CheckSafety]) -> list[bool]:
-        self._count("check", asks)
-        return [self.unsafe(ask.picture) for ask in asks]
+    def check_safety(self, calls: Sequence[CheckSafety]) -> list[bool]:
+        self._count("check_safety", calls)
+        return [self.unsafe(call.picture) for call in calls]
 
-    def upscale(self, asks: Sequence[Upscale]) -> list[Pixels]:
+    def upscale(self, calls: Sequence[Upscale]) -> list[Pixels]:
         """Twice as large, every pixel four times."""
-        self._count("enlarge", asks)
-        return [Pixels(ask.picture.repeat(2, axis=0).repeat(2, axis=1)) for ask in asks]
+        self._count("upscale", calls)
+        return [Pixels(call.picture.repeat(2, axis=0).repeat(2, axis=1)) for call in calls]
 
-    def begin(self, asks: Sequence[DiffusionCall]) -> list[PlainPass]:
-        self._count("begin", asks)
-        return [PlainPass(ask) for ask in asks]
+    def begin(self, calls: Sequence[DiffusionCall]) -> list[PlainPass]:
+        self._count("begin", calls)
+        return [PlainPass(call) for call in calls]
 
     def advance(self, batch: Sequence[PlainPass]) -> None:
         self.gate.wait(30)
         self.before_step(batch)
-        self.batches.append([one.ask.noise_seed for one in batch])
-        for one in batch:
-            one.step += 1
+        self.batches.append([state.call.noise_seed for state in batch])
+        for state in batch:
+            state.step += 1
 
     def finish(self, batch: Sequence[PlainPass]) -> list[Pixels]:
         self._count("finish", batch)
-        return [_plain(one.ask) for one in batch]
+        return [_plain(state.call) for state in batch]
 
-    def room(self, one: PlainPass) -> int:
-        del one
-        return self.fitting
+    def max_passes(self, state: PlainPass) -> int:
+        del state
+        return self.capacity
 
     def caches(self) -> dict[str, CacheStats]:
         return {}
 
-    def _count(self, name: str, asks: Sequence[object]) -> None:
-        self.before_call(name, len(asks))
-        self.calls.append((name, len(asks)))
+    def _count(self, name: str, calls: Sequence[object]) -> None:
+        self.before_call(name, len(calls))
+        self.calls.append((name, len(calls)))
 
 
 def _middle(photo: Pixels) -> MaskProposals:
@@ -102,6 +104,6 @@ def _middle(photo: Pixels) -> MaskProposals:
     return MaskProposals(masks=frozen_array(np.stack([mask] * 3)), scores=(0.5, 0.9, 0.1))
 
 
-def _plain(ask: DiffusionCall) -> Pixels:
-    shape = ask.canvas.shape if isinstance(ask, Inpaint) else (ask.size.height, ask.size.width, 3)
-    return Pixels(frozen_array(np.full(shape, ask.noise_seed % 251, np.uint8)))
+def _plain(call: DiffusionCall) -> Pixels:
+    shape = call.canvas.shape if isinstance(call, Inpaint) else (call.size.height, call.size.width, 3)
+    return Pixels(frozen_array(np.full(shape, call.noise_seed % 251, np.uint8)))

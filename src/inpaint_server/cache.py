@@ -1,4 +1,4 @@
-"""Bounded memory of what was made before, keyed by content."""
+"""A cache of results, bounded in bytes and keyed by content."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheStats:
-    """How a cache has done since the start.
+    """Statistics of a cache since the start.
 
     Attributes:
         bytes: Bytes of the values kept now.
-        hits: Values that were there.
-        misses: Values that had to be made.
+        hits: Values that were found.
+        misses: Values that were not there.
     """
 
     bytes: int
@@ -37,7 +37,7 @@ def content_key(picture: UInt8Array) -> bytes:
 
 
 class Cache(Generic[K, V]):
-    """Keeps the values used last within a number of bytes. Any thread may use it.
+    """Keeps the most recently used values within a number of bytes. Any thread may use it.
 
     Args:
         max_bytes: Bytes of values kept; 0 keeps nothing.
@@ -45,7 +45,7 @@ class Cache(Generic[K, V]):
     """
 
     def __init__(self, max_bytes: int, size_of: Callable[[V], int]) -> None:
-        self._kept: LRUCache[K, V] = LRUCache(max_bytes, getsizeof=size_of)
+        self._values: LRUCache[K, V] = LRUCache(max_bytes, getsizeof=size_of)
         self._size_of = size_of
         self._lock = threading.Lock()
         self._hits = 0
@@ -55,12 +55,12 @@ class Cache(Generic[K, V]):
     def stats(self) -> CacheStats:
         """Bytes kept now, hits and misses so far."""
         with self._lock:
-            return CacheStats(bytes=int(self._kept.currsize), hits=self._hits, misses=self._misses)
+            return CacheStats(bytes=int(self._values.currsize), hits=self._hits, misses=self._misses)
 
     def get(self, key: K) -> V | None:
-        """The value if it is there."""
+        """The value, or None where it is not there."""
         with self._lock:
-            value = self._kept.get(key)
+            value = self._values.get(key)
             if value is None:
                 self._misses += 1
             else:
@@ -71,13 +71,13 @@ class Cache(Generic[K, V]):
         """Keep a value, unless it alone is larger than the whole cache."""
         size = self._size_of(value)
         with self._lock:
-            if size <= self._kept.maxsize:
-                self._kept[key] = value
+            if size <= self._values.maxsize:
+                self._values[key] = value
 
-    def get_or_make(self, key: K, make: Callable[[], V]) -> V:
-        """The value, made and kept if it was not there."""
+    def get_or_compute(self, key: K, compute: Callable[[], V]) -> V:
+        """The value; computed and put into the cache where it is not there."""
         value = self.get(key)
         if value is None:
-            value = make()
+            value = compute()
             self.put(key, value)
         return value

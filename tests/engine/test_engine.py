@@ -1,4 +1,4 @@
-"""The engine through its own door, on a painter of plain colours."""
+"""Admission, batches, deadlines, failures and memory of the engine, on a backend of plain colours."""
 
 from __future__ import annotations
 
@@ -59,81 +59,81 @@ def request(seeds: Sequence[int] = (1,), steps: int = 10, side: int = 64) -> Adv
 
 
 @pytest.fixture
-def painter() -> PlainBackend:
+def backend() -> PlainBackend:
     return PlainBackend()
 
 
 @pytest.fixture
-def engine(painter: PlainBackend):
-    engine = Engine(painter, queue=2, max_batch=4)
+def engine(backend: PlainBackend):
+    engine = Engine(backend, queue=2, max_batch=4)
     yield engine
-    painter.gate.set()
+    backend.gate.set()
     engine.drain()
 
 
-def test_an_advert_has_its_background_then_its_layers_in_order(engine: Engine[PlainPass]):
-    seen: list[Progress] = []
-    answer = engine.submit(request(), deadline_s=WAIT_S, on_progress=seen.append).answer.result(WAIT_S)
-    assert [(step.stage, step.step) for step in seen] == [
+def test_progress_reports_background_then_passes_in_order(engine: Engine[PlainPass]):
+    progress: list[Progress] = []
+    answer = engine.submit(request(), deadline_s=WAIT_S, on_progress=progress.append).answer.result(WAIT_S)
+    assert [(step.stage, step.step) for step in progress] == [
         (stage, step) for stage in ("background", "pass 1", "pass 2") for step in range(1, 11)
     ]
     assert [advert.seed for advert in answer.adverts] == [1]
     assert len(answer.timings.passes) == 2
 
 
-def test_a_listener_that_fails_costs_its_own_request_and_no_other(engine: Engine[PlainPass], painter: PlainBackend):
-    def listen(_: Progress) -> None:
-        raise RuntimeError("the bar is broken")
+def test_progress_callback_that_raises_fails_only_its_own_request(engine: Engine[PlainPass], backend: PlainBackend):
+    def fail(_: Progress) -> None:
+        raise RuntimeError("no progress bar")
 
-    painter.gate.clear()
-    broken = engine.submit(request(), deadline_s=WAIT_S, on_progress=listen)
+    backend.gate.clear()
+    broken = engine.submit(request(), deadline_s=WAIT_S, on_progress=fail)
     other = engine.submit(request(seeds=(5,)), deadline_s=WAIT_S)
-    painter.gate.set()
+    backend.gate.set()
     assert isinstance(broken.answer.exception(WAIT_S), Internal)
     assert [advert.seed for advert in other.answer.result(WAIT_S).adverts] == [5]
 
 
-def test_only_once_nothing_is_under_way_any_more_the_engine_is_at_rest(painter: PlainBackend):
-    painter.gate.clear()
-    seen: list[int] = []
-    at_rest = threading.Event()
+def test_on_idle_is_called_once_after_the_last_request(backend: PlainBackend):
+    backend.gate.clear()
+    batches: list[int] = []
+    idle = threading.Event()
 
-    def rest() -> None:
-        seen.append(len(painter.batches))
-        at_rest.set()
+    def on_idle() -> None:
+        batches.append(len(backend.batches))
+        idle.set()
 
-    engine = Engine(painter, queue=8, max_batch=4, at_rest=rest)
+    engine = Engine(backend, queue=8, max_batch=4, on_idle=on_idle)
     jobs = [engine.submit(request(seeds=(seed, seed + 1)), deadline_s=WAIT_S) for seed in (1, 5)]
-    painter.gate.set()
+    backend.gate.set()
     for job in jobs:
         job.answer.result(WAIT_S)
-    assert at_rest.wait(WAIT_S)
-    assert seen == [len(painter.batches)], "once, and after the last step"
+    assert idle.wait(WAIT_S)
+    assert batches == [len(backend.batches)], "once, and after the last step"
     engine.drain()
 
 
 def background(seed: int, steps: int, side: int = 64) -> PassWork[PlainPass]:
-    """A pass as the device loop gets it."""
-    ask = Generate(
+    """A pass as the device loop receives it."""
+    call = Generate(
         prompt="beach",
         negative_prompt="",
         size=Size(height=side, width=side),
         sampling=replace(TEN_STEPS, steps=steps),
         noise_seed=seed,
     )
-    return PassWork(ask=ask, stop=lambda: None, on_step=lambda _step, _steps: None)
+    return PassWork(call=call, raise_if_ended=lambda: None, on_step=lambda _step, _steps: None)
 
 
 def photo_to_segment() -> SingleCallWork:
     photo = Pixels(frozen_array(np.full((90, 60, 3), 200, np.uint8)))
-    return SingleCallWork(ask=Segment(photo=photo, points=(), box=None), stop=lambda: None)
+    return SingleCallWork(call=Segment(photo=photo, points=(), box=None), raise_if_ended=lambda: None)
 
 
-def do_together(
-    painter: PlainBackend, works: Sequence[PassWork[PlainPass] | SingleCallWork], *, max_batch: int
+def run_together(
+    backend: PlainBackend, works: Sequence[PassWork[PlainPass] | SingleCallWork], *, max_batch: int
 ) -> None:
-    """Have works done that wait together; those that fail are left to be looked at."""
-    device = DeviceLoop(painter, max_batch=max_batch)
+    """Run works that wait together, until each has its result or its error."""
+    device = DeviceLoop(backend, max_batch=max_batch)
     submit_all(device, works)
     device.start()
     for work in works:
@@ -146,143 +146,143 @@ def submit_all(device: DeviceLoop[PlainPass], works: Sequence[PassWork[PlainPass
         device.submit(work)
 
 
-def batches_of_three(painter: PlainBackend, *, max_batch: int) -> list[list[int]]:
-    """The batches in which three passes of two steps are painted that wait together."""
-    do_together(painter, [background(seed, steps=2) for seed in (1, 2, 3)], max_batch=max_batch)
-    return painter.batches
+def batches_of_three(backend: PlainBackend, *, max_batch: int) -> list[list[int]]:
+    """Noise seeds of each batch of three passes of two steps that wait together."""
+    run_together(backend, [background(seed, steps=2) for seed in (1, 2, 3)], max_batch=max_batch)
+    return backend.batches
 
 
-def test_passes_that_wait_together_share_their_steps(painter: PlainBackend):
-    assert batches_of_three(painter, max_batch=4) == [[1, 2, 3], [1, 2, 3]]
+def test_batch_of_passes_that_wait_together(backend: PlainBackend):
+    assert batches_of_three(backend, max_batch=4) == [[1, 2, 3], [1, 2, 3]]
 
 
-def test_a_batch_is_never_larger_than_allowed(painter: PlainBackend):
-    assert [len(batch) for batch in batches_of_three(painter, max_batch=2)] == [2, 2, 2]
+def test_batch_is_at_most_max_batch(backend: PlainBackend):
+    assert [len(batch) for batch in batches_of_three(backend, max_batch=2)] == [2, 2, 2]
 
 
-def test_a_batch_is_never_larger_than_what_memory_was_measured_to_hold(painter: PlainBackend):
-    painter.fitting = 1
-    assert [len(batch) for batch in batches_of_three(painter, max_batch=4)] == [1] * 6
+def test_batch_is_at_most_what_fits_into_memory(backend: PlainBackend):
+    backend.capacity = 1
+    assert [len(batch) for batch in batches_of_three(backend, max_batch=4)] == [1] * 6
 
 
-def test_works_that_wait_together_are_segmented_begun_and_finished_together(painter: PlainBackend):
+def test_calls_that_wait_together_share_one_model_call(backend: PlainBackend):
     works = [*(photo_to_segment() for _ in range(3)), *(background(seed, steps=2) for seed in (1, 2, 3))]
-    do_together(painter, works, max_batch=6)
-    assert painter.calls == [("segment", 3), ("begin", 3), ("finish", 3)]
+    run_together(backend, works, max_batch=6)
+    assert backend.calls == [("segment", 3), ("begin", 3), ("finish", 3)]
 
 
 @pytest.mark.parametrize("name", ["segment", "begin", "finish"])
-def test_out_of_memory_halves_every_kind_of_call(painter: PlainBackend, name: str):
-    def room_for_one(called: str, count: int) -> None:
-        if called == name and count > 1:
+def test_out_of_memory_halves_every_kind_of_call(backend: PlainBackend, name: str):
+    def fits_one(method: str, count: int) -> None:
+        if method == name and count > 1:
             raise OutOfMemory("too many")
 
-    painter.before_call = room_for_one
+    backend.before_call = fits_one
     works = [*(photo_to_segment() for _ in range(3)), *(background(seed, steps=2) for seed in (1, 2, 3))]
-    do_together(painter, works, max_batch=6)
+    run_together(backend, works, max_batch=6)
     assert [work.future.exception() for work in works] == [None] * 6
-    assert painter.calls.count((name, 1)) == 3
+    assert backend.calls.count((name, 1)) == 3
 
 
 @pytest.mark.parametrize("name", ["segment", "begin", "finish"])
-def test_a_work_that_cannot_be_done_harms_no_other_it_was_batched_with(painter: PlainBackend, name: str):
+def test_call_that_fails_leaves_the_rest_of_its_batch_unharmed(backend: PlainBackend, name: str):
     bad = iter([True, True, False, False])
 
-    def damaged(called: str, _: int) -> None:
-        if called == name and next(bad):
+    def fail(method: str, _: int) -> None:
+        if method == name and next(bad):
             raise ValueError("cannot be read")
 
-    painter.before_call = damaged
+    backend.before_call = fail
     works = [photo_to_segment() if name == "segment" else background(seed, steps=2) for seed in (1, 2, 3)]
-    do_together(painter, works, max_batch=4)
+    run_together(backend, works, max_batch=4)
     assert [isinstance(work.future.exception(), ValueError) for work in works] == [True, False, False]
 
 
-def test_a_step_that_fails_is_not_made_twice(painter: PlainBackend):
-    def fails(batch: Sequence[PlainPass]) -> None:
+def test_step_that_fails_is_not_repeated(backend: PlainBackend):
+    def fail(batch: Sequence[PlainPass]) -> None:
         raise ValueError(f"{len(batch)} passes")
 
-    painter.before_step = fails
+    backend.before_step = fail
     works = [background(seed, steps=2) for seed in (1, 2)]
-    do_together(painter, works, max_batch=4)
+    run_together(backend, works, max_batch=4)
     assert [str(work.future.exception()) for work in works] == ["2 passes"] * 2
 
 
 @pytest.mark.parametrize("name", ["segment", "begin", "finish"])
-def test_only_who_fits_alone_neither_is_told_of_memory(painter: PlainBackend, name: str):
+def test_out_of_memory_fails_only_what_does_not_fit_alone(backend: PlainBackend, name: str):
     refused = iter([True, True, False, False])
 
-    def no_room(called: str, _: int) -> None:
-        if called == name and next(refused):
+    def run_out(method: str, _: int) -> None:
+        if method == name and next(refused):
             raise OutOfMemory("make it smaller")
 
-    painter.before_call = no_room
+    backend.before_call = run_out
     works = [photo_to_segment() if name == "segment" else background(seed, steps=2) for seed in (1, 2, 3)]
-    do_together(painter, works, max_batch=4)
+    run_together(backend, works, max_batch=4)
     assert [isinstance(work.future.exception(), OutOfMemory) for work in works] == [True, False, False]
 
 
-def all_gone(held: Sequence[weakref.ref[Any]]) -> bool:
-    """Whether nothing is alive any more, once the threads have come to rest."""
+def all_freed(references: Sequence[weakref.ref[Any]]) -> bool:
+    """Whether no referent is alive, once the threads wait for work."""
     until = time.monotonic() + WAIT_S
-    while any(one() is not None for one in held) and time.monotonic() < until:
+    while any(reference() is not None for reference in references) and time.monotonic() < until:
         gc.collect()
-    return all(one() is None for one in held)
+    return all(reference() is None for reference in references)
 
 
-def test_nothing_of_a_work_is_held_while_the_device_waits_for_the_next(painter: PlainBackend):
-    device = DeviceLoop(painter, max_batch=4)
+def test_idle_device_loop_holds_no_finished_work(backend: PlainBackend):
+    device = DeviceLoop(backend, max_batch=4)
     device.start()
     works = [photo_to_segment(), background(1, steps=2), background(2, steps=3)]
     submit_all(device, works)
-    held = [weakref.ref(work.future) for work in works]
+    references = [weakref.ref(work.future) for work in works]
     assert all(work.future.exception(WAIT_S) is None for work in works)
     works.clear()
-    assert all_gone(held)
+    assert all_freed(references)
     device.stop()
 
 
 @pytest.mark.parametrize("name", ["segment", "begin", "finish"])
-def test_what_a_failed_call_held_is_let_go_of_though_its_error_is_kept(painter: PlainBackend, name: str):
-    held: list[weakref.ref[Any]] = []
+def test_failed_call_is_freed_while_its_error_is_kept(backend: PlainBackend, name: str):
+    references: list[weakref.ref[Any]] = []
 
-    def no_room(called: str, _: int) -> None:
-        if called == name:
+    def run_out(method: str, _: int) -> None:
+        if method == name:
             activations = np.zeros(1000)
-            held.append(weakref.ref(activations))
+            references.append(weakref.ref(activations))
             raise OutOfMemory("make it smaller")
 
-    painter.before_call = no_room
+    backend.before_call = run_out
     work = photo_to_segment() if name == "segment" else background(1, steps=1)
-    do_together(painter, [work], max_batch=4)
+    run_together(backend, [work], max_batch=4)
     assert isinstance(work.future.exception(), OutOfMemory)
-    assert [one() for one in held] == [None]
+    assert [reference() for reference in references] == [None]
 
 
-def test_nothing_of_a_request_is_held_once_it_is_answered(engine: Engine[PlainPass], painter: PlainBackend):
-    def fail(called: str, _: int) -> None:
-        if called == "finish":
+def test_answered_request_is_freed(engine: Engine[PlainPass], backend: PlainBackend):
+    def fail(method: str, _: int) -> None:
+        if method == "finish":
             raise OutOfMemory("make it smaller")
 
-    held: list[weakref.ref[Any]] = []
-    for hook in (painter.before_call, fail):
-        painter.before_call = hook
+    references: list[weakref.ref[Any]] = []
+    for hook in (backend.before_call, fail):
+        backend.before_call = hook
         job = engine.submit(request(), deadline_s=WAIT_S)
-        held += [weakref.ref(job.answer), weakref.ref(job.product)]
+        references += [weakref.ref(job.answer), weakref.ref(job.product)]
         job.answer.exception(WAIT_S)
         del job
-    assert all_gone(held)
+    assert all_freed(references)
 
 
-def test_each_picture_is_the_same_alone_and_beside_others(engine: Engine[PlainPass]):
+def test_picture_does_not_depend_on_its_batch(engine: Engine[PlainPass]):
     together = engine.submit(request(seeds=(5, 6)), deadline_s=WAIT_S).answer.result(WAIT_S)
     for advert in together.adverts:
         alone = engine.submit(request(seeds=(advert.seed,)), deadline_s=WAIT_S).answer.result(WAIT_S)
         assert np.array_equal(alone.adverts[0].picture, advert.picture)
 
 
-def test_a_short_pass_beside_a_long_one_ends_first(painter: PlainBackend):
-    device = DeviceLoop(painter, max_batch=4)
+def test_short_pass_ends_before_a_long_one(backend: PlainBackend):
+    device = DeviceLoop(backend, max_batch=4)
     ended: list[str] = []
     works = {"long": background(1, steps=100), "short": background(2, steps=2, side=128)}
     for name, work in works.items():
@@ -293,14 +293,14 @@ def test_a_short_pass_beside_a_long_one_ends_first(painter: PlainBackend):
         work.future.result(WAIT_S)
     device.stop()
     assert ended == ["short", "long"]
-    assert painter.batches[:4] == [[1], [2], [1], [2]]
+    assert backend.batches[:4] == [[1], [2], [1], [2]]
 
 
-def test_a_short_request_beside_long_ones_ends_first(painter: PlainBackend):
-    """Though the long ones came first, fill a whole batch, and one of them is painted at another size."""
-    engine = Engine(painter, queue=3, max_batch=4)
+def test_short_request_ends_before_long_ones(backend: PlainBackend):
+    """Though the long ones came first, fill a whole batch, and one of them has another size."""
+    engine = Engine(backend, queue=3, max_batch=4)
     ended = threading.Event()
-    painter.before_step = lambda _: ended.wait(0.01)  # a step takes a while, as a real one does
+    backend.before_step = lambda _: ended.wait(0.01)  # a step takes a while, as a real one does
     long = [
         engine.submit(request(seeds=range(1, 4), steps=10_000), deadline_s=WAIT_S),
         engine.submit(request(seeds=(10,), steps=10_000, side=128), deadline_s=WAIT_S),
@@ -313,94 +313,92 @@ def test_a_short_request_beside_long_ones_ends_first(painter: PlainBackend):
     engine.drain()
 
 
-def test_a_full_line_refuses_and_what_was_admitted_still_ends(painter: PlainBackend):
-    engine = Engine(painter, queue=2, max_batch=1)
-    painter.gate.clear()
-    under_way = threading.Event()
-    jobs = [engine.submit(request(), deadline_s=WAIT_S, on_progress=lambda _: under_way.set())]
-    painter.gate.set()
-    under_way.wait(WAIT_S)
-    painter.gate.clear()
+def test_full_queue_refuses_and_admitted_requests_end(backend: PlainBackend):
+    engine = Engine(backend, queue=2, max_batch=1)
+    backend.gate.clear()
+    in_progress = threading.Event()
+    jobs = [engine.submit(request(), deadline_s=WAIT_S, on_progress=lambda _: in_progress.set())]
+    backend.gate.set()
+    in_progress.wait(WAIT_S)
+    backend.gate.clear()
     while len(jobs) < 20:
         try:
             jobs.append(engine.submit(request(steps=1), deadline_s=WAIT_S))
         except Overloaded as refused:
             assert refused.retry_after
             break
-    painter.gate.set()
+    backend.gate.set()
     assert len(jobs) < 20
     assert all(job.answer.result(WAIT_S).adverts for job in jobs)
     engine.drain()
 
 
-def test_past_its_deadline_a_request_ends_between_two_steps_and_the_device_is_free(
-    engine: Engine[PlainPass], painter: PlainBackend
-):
+def test_deadline_ends_a_request_between_two_steps(engine: Engine[PlainPass], backend: PlainBackend):
     job = engine.submit(request(), deadline_s=0.2)
-    painter.before_step = lambda _: threading.Event().wait(job.deadline - time.monotonic())
+    backend.before_step = lambda _: threading.Event().wait(job.deadline - time.monotonic())
     with pytest.raises(DeadlineExceeded, match="INPAINT_DEADLINE_S"):
         job.answer.result(WAIT_S)
-    assert len(painter.batches) <= 2
-    painter.before_step = lambda _: None
+    assert len(backend.batches) <= 2
+    backend.before_step = lambda _: None
     assert engine.submit(request(), deadline_s=WAIT_S).answer.result(WAIT_S).adverts
 
 
-def test_a_request_that_was_ended_stops_costing_steps(engine: Engine[PlainPass], painter: PlainBackend):
-    painter.gate.clear()
+def test_ended_request_takes_no_further_step(engine: Engine[PlainPass], backend: PlainBackend):
+    backend.gate.clear()
     job = engine.submit(request(steps=10_000), deadline_s=WAIT_S)
     job.end(Draining("gone"))
-    painter.gate.set()
+    backend.gate.set()
     with pytest.raises(Draining, match="gone"):
         job.answer.result(WAIT_S)
-    assert len(painter.batches) <= 1
+    assert len(backend.batches) <= 1
 
 
-def test_out_of_memory_halves_the_batch_until_it_fits(painter: PlainBackend):
-    def room_for_two(batch: Sequence[PlainPass]) -> None:
+def test_out_of_memory_halves_a_batch_of_passes(backend: PlainBackend):
+    def fits_two(batch: Sequence[PlainPass]) -> None:
         if len(batch) > 2:
             raise OutOfMemory("too many")
 
-    painter.before_step = room_for_two
-    engine = Engine(painter, queue=2, max_batch=4)
-    painter.gate.clear()
+    backend.before_step = fits_two
+    engine = Engine(backend, queue=2, max_batch=4)
+    backend.gate.clear()
     job = engine.submit(request(seeds=(1, 2, 3, 4)), deadline_s=WAIT_S)
-    painter.gate.set()
+    backend.gate.set()
     assert len(job.answer.result(WAIT_S).adverts) == 4
     engine.drain()
 
 
-def test_out_of_memory_with_one_picture_is_told_and_the_next_request_is_served(
-    engine: Engine[PlainPass], painter: PlainBackend
+def test_out_of_memory_with_one_picture_fails_and_the_next_request_is_served(
+    engine: Engine[PlainPass], backend: PlainBackend
 ):
-    def no_room(_: Sequence[PlainPass]) -> None:
+    def run_out(_: Sequence[PlainPass]) -> None:
         raise OutOfMemory("make it smaller")
 
-    painter.before_step = no_room
+    backend.before_step = run_out
     with pytest.raises(OutOfMemory, match="make it smaller"):
         engine.submit(request(), deadline_s=WAIT_S).answer.result(WAIT_S)
-    painter.before_step = lambda _: None
+    backend.before_step = lambda _: None
     assert engine.submit(request(), deadline_s=WAIT_S).answer.result(WAIT_S).adverts
 
 
-def test_a_failure_of_ours_says_nothing_of_what_happened_inside(engine: Engine[PlainPass], painter: PlainBackend):
+def test_internal_error_reveals_nothing(engine: Engine[PlainPass], backend: PlainBackend):
     def secret(_: Sequence[PlainPass]) -> None:
         raise RuntimeError("/root/secret")
 
-    painter.before_step = secret
-    with pytest.raises(Internal) as told:
+    backend.before_step = secret
+    with pytest.raises(Internal) as raised:
         engine.submit(request(), deadline_s=WAIT_S).answer.result(WAIT_S)
-    assert "secret" not in told.value.message
+    assert "secret" not in raised.value.message
 
 
-def test_nothing_segmented_is_the_callers_to_change_and_ends_the_background_too(engine: Engine[PlainPass]):
+def test_empty_mask_is_an_invalid_request(engine: Engine[PlainPass]):
     empty = ProductMask(frozen_array(np.zeros((90, 60), np.uint8)))
     with pytest.raises(InvalidRequest, match="points"):
         engine.submit(replace(request(), mask=empty), deadline_s=WAIT_S).answer.result(WAIT_S)
 
 
-def test_draining_finishes_what_was_admitted_and_refuses_the_rest(painter: PlainBackend):
-    engine = Engine(painter, queue=2, max_batch=4)
-    painter.gate.clear()
+def test_drain_finishes_admitted_requests_and_refuses_new_ones(backend: PlainBackend):
+    engine = Engine(backend, queue=2, max_batch=4)
+    backend.gate.clear()
     job = engine.submit(request(), deadline_s=WAIT_S)
     draining = threading.Thread(target=engine.drain)
     draining.start()
@@ -410,6 +408,6 @@ def test_draining_finishes_what_was_admitted_and_refuses_the_rest(painter: Plain
         except (Draining, Overloaded) as refused:
             if isinstance(refused, Draining):
                 break
-    painter.gate.set()
+    backend.gate.set()
     draining.join(WAIT_S)
     assert job.answer.result(WAIT_S).adverts

@@ -78,7 +78,7 @@ def test_what_memory_was_measured_to_hold_fits(painter: TorchBackend):
     size = Size(height=512, width=512)
     (one,) = painter.begin([ask(1, size)])
     painter.advance([one])
-    count = min(64, painter.room(one))
+    count = min(64, painter.max_passes(one))
     assert count > 1
     painter.advance(painter.begin([ask(seed, size) for seed in range(count)]))
 

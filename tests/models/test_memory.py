@@ -41,9 +41,9 @@ def test_the_first_row_is_measured_and_the_others_go_in_parts_that_fit():
     rows = torch.arange(800.0).reshape(8, 100)
     assert torch.equal(gauge.in_parts("double", rows, call), 2 * rows)
     assert seen == [1, 3, 3, 1]
-    assert gauge.room("double", 100) == 3
-    assert gauge.room("double", 50) == 6
-    assert gauge.room("another", 50) == 1, "what was not measured is tried with one"
+    assert gauge.max_rows("double", 100) == 3
+    assert gauge.max_rows("double", 50) == 6
+    assert gauge.max_rows("another", 50) == 1, "what was not measured is tried with one"
 
 
 def test_a_call_that_is_counted_gives_the_same_numbers():

@@ -98,4 +98,4 @@ def test_without_a_checker_nothing_is_checked_and_nothing_said(quick_server: Qui
     quick_server.painter.unsafe = lambda _: True
     (image,) = ask(quick_server)["images"]
     assert "safety" not in image
-    assert "check" not in [name for name, _ in quick_server.painter.calls]
+    assert "check_safety" not in [name for name, _ in quick_server.painter.calls]

@@ -1,4 +1,4 @@
-"""What the engine needs of the models; it knows them by these words only."""
+"""The interface through which the engine uses the models."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from inpaint_server.domain.calls import CheckSafety, DiffusionCall, MaskProposal
 
 
 class PassState(Protocol):
-    """A pass under way: begun, advanced step by step, finished."""
+    """A diffusion pass between two steps: begun, advanced step by step, finished."""
 
     @property
     def steps(self) -> int:
-        """Steps the whole pass takes."""
+        """Steps that the whole pass takes."""
         ...
 
     @property
@@ -38,44 +38,44 @@ D = TypeVar("D", bound=PassState)
 
 
 class ModelBackend(Protocol[D]):
-    """The models on their device. One thread calls it. Whatever it raises of ours is `OutOfMemory`.
+    """The models on their device. One thread calls it. The only error of ours that it raises is `OutOfMemory`.
 
-    What is asked for together is made together, in as few model calls as its sizes allow, and comes back in its order.
-    Where a call raises, nothing has changed: fewer can be tried.
+    Every method takes calls that are made together, batches them where their sizes allow, and returns the results in
+    the calls' order. A method that raises has changed nothing: fewer calls can be tried.
     """
 
-    def segment(self, asks: Sequence[Segment]) -> list[MaskProposals]:
-        """Find products."""
+    def segment(self, calls: Sequence[Segment]) -> list[MaskProposals]:
+        """Propose masks of products."""
         ...
 
-    def score(self, asks: Sequence[Score]) -> list[float]:
-        """Say how well pictures show their words, at most 1 each."""
+    def score(self, calls: Sequence[Score]) -> list[float]:
+        """How well pictures show their prompts, at most 1 each."""
         ...
 
-    def check_safety(self, asks: Sequence[CheckSafety]) -> list[bool]:
-        """Say which pictures are unsafe; only asked where the bundle has a safety checker."""
+    def check_safety(self, calls: Sequence[CheckSafety]) -> list[bool]:
+        """Which pictures are unsafe; called only where the bundle has a safety checker."""
         ...
 
-    def upscale(self, asks: Sequence[Upscale]) -> list[Pixels]:
-        """Enlarge pictures; only asked where the bundle has an upscaler."""
+    def upscale(self, calls: Sequence[Upscale]) -> list[Pixels]:
+        """Enlarge pictures; called only where the bundle has an upscaler."""
         ...
 
-    def begin(self, asks: Sequence[DiffusionCall]) -> list[D]:
+    def begin(self, calls: Sequence[DiffusionCall]) -> list[D]:
         """Prepare passes."""
         ...
 
     def advance(self, batch: Sequence[D]) -> None:
-        """One step of every pass of the batch, all of one `batch_key`."""
+        """Make one step of every pass of the batch, all of one `batch_key`."""
         ...
 
     def finish(self, batch: Sequence[D]) -> list[Pixels]:
         """Decode passes that are done."""
         ...
 
-    def room(self, one: D) -> int:
-        """How many passes like this one the free memory holds in one evaluation, by what was measured; at least 1."""
+    def max_passes(self, state: D) -> int:
+        """How many passes like this one fit into the free memory in one evaluation, as measured; at least 1."""
         ...
 
     def caches(self) -> dict[str, CacheStats]:
-        """What it keeps of past asks, by name; any thread may call it."""
+        """Statistics of the backend's caches by name; any thread may call it."""
         ...

@@ -1,4 +1,4 @@
-"""Requests in, answers out: admission, one story per picture, and the device loop they share."""
+"""Admission of requests, one thread for each picture, and the device loop they share."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from inpaint_server.pipeline import compose
 
 log = structlog.get_logger(__name__)
 RETRY_AFTER_S = 5
-REST_S = 1.0
-"""Long enough that callers who ask one request after the other are not held up by what is done at rest."""
+IDLE_S = 1.0
+"""Long enough that `on_idle` never delays a client that sends its requests one after the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Mask:
-    """What was found in a photo: Segment Anything's own answer, and the product it became."""
+class _FoundMask:
+    """The mask proposals for a photo, and the product's mask refined from the best of them."""
 
     proposals: MaskProposals
     mask: ProductMask
@@ -60,36 +60,36 @@ class Engine(Generic[D]):
     """Owns the device for as long as the process lives.
 
     Args:
-        painter: The models.
+        backend: The models.
         queue: Requests that may wait for their first part to start.
-        max_batch: Pictures that share one model evaluation, and that are under way at a time.
+        max_batch: Pictures that share one model evaluation, and that are in progress at a time.
         background_cache_bytes: Bytes of generated backgrounds kept.
         mask_cache_bytes: Bytes of found masks kept.
-        at_rest: Called once nothing has been under way for a second, on a thread of its own.
+        on_idle: Called on a thread of its own once no request has been in progress for a second.
     """
 
     def __init__(
         self,
-        painter: ModelBackend[D],
+        backend: ModelBackend[D],
         *,
         queue: int,
         max_batch: int,
         background_cache_bytes: int = 0,
         mask_cache_bytes: int = 0,
-        at_rest: Callable[[], object] = lambda: None,
+        on_idle: Callable[[], object] = lambda: None,
     ) -> None:
-        self._painter = painter
-        self._at_rest = at_rest
-        self._rest = threading.Timer(REST_S, at_rest)
-        self._device = DeviceLoop(painter, max_batch=max_batch, cache_bytes=background_cache_bytes)
-        self._masks: Cache[tuple[bytes, tuple[Point, ...], Box | None], _Mask] = Cache(
+        self._backend = backend
+        self._on_idle = on_idle
+        self._idle_timer = threading.Timer(IDLE_S, on_idle)
+        self._device = DeviceLoop(backend, max_batch=max_batch, cache_bytes=background_cache_bytes)
+        self._masks: Cache[tuple[bytes, tuple[Point, ...], Box | None], _FoundMask] = Cache(
             mask_cache_bytes, lambda kept: kept.nbytes
         )
-        self._pool = ThreadPoolExecutor(max_workers=max_batch + 1, thread_name_prefix="story")
+        self._pool = ThreadPoolExecutor(max_workers=max_batch + 1, thread_name_prefix="request")
         self._queue = queue
         self._lock = threading.Lock()
         self._waiting = 0
-        self._under_way = 0
+        self._in_progress = 0
         self._draining = False
         self._device.start()
 
@@ -97,7 +97,7 @@ class Engine(Generic[D]):
         """Admit a request; its `answer` is a future.
 
         Raises:
-            Overloaded: as many requests wait as may.
+            Overloaded: the queue is full.
             Draining: the engine is stopping.
         """
         pictures = 0 if request.task == "mask" else len(request.seeds)
@@ -108,44 +108,44 @@ class Engine(Generic[D]):
             parts=pictures + (request.photo is not None),
         )
         with self._lock:
-            self._refuse_beyond_the_line()
+            self._check_admission()
             self._waiting += 1
-            self._under_way += 1
-            self._rest.cancel()
-            # The product goes into the pool before the stories that wait for it, so the pool cannot lock itself up.
+            self._in_progress += 1
+            self._idle_timer.cancel()
+            # The product goes into the pool before the pictures that wait for it: the other order could deadlock.
             if request.photo is not None:
                 self._start(job, self._find_product)
             for index in range(pictures):
-                self._start(job, partial(self._tell, index=index))
+                self._start(job, partial(self._run_picture, index=index))
         return job
 
     def caches(self) -> dict[str, CacheStats]:
-        """What is kept of past requests, by name: `backgrounds`, `masks`, and the painter's own."""
-        return {"backgrounds": self._device.generated.stats, "masks": self._masks.stats, **self._painter.caches()}
+        """Statistics of the caches by name: `backgrounds`, `masks`, and the backend's own."""
+        return {"backgrounds": self._device.generated.stats, "masks": self._masks.stats, **self._backend.caches()}
 
     @property
     def waiting(self) -> int:
         """Requests admitted whose first part has not started."""
         return self._waiting
 
-    def require_room(self) -> None:
-        """Refuse what `submit` would refuse now, before a picture is decoded for nothing.
+    def check_admission(self) -> None:
+        """Raise what `submit` would raise now, so that no picture is decoded in vain.
 
         Raises:
             InpaintServerError: as `submit`.
         """
         with self._lock:
-            self._refuse_beyond_the_line()
+            self._check_admission()
 
     def drain(self) -> None:
         """Take no new work, finish what was admitted, and stop."""
         with self._lock:
             self._draining = True
-            self._rest.cancel()
+            self._idle_timer.cancel()
         self._pool.shutdown(wait=True)
         self._device.stop()
 
-    def _refuse_beyond_the_line(self) -> None:
+    def _check_admission(self) -> None:
         if self._draining:
             raise Draining("The server is stopping: send the request again soon.", retry_after=RETRY_AFTER_S)
         if self._waiting >= self._queue:
@@ -154,32 +154,32 @@ class Engine(Generic[D]):
             )
 
     def _start(self, job: Job, part: Callable[[Job], None]) -> None:
-        """Put a part into the pool, in its caller's context: what it logs carries the caller's request id."""
+        """Put a part into the pool, in its caller's context, so that its log lines carry the request id."""
         self._pool.submit(copy_context().run, self._run, job, part)
 
     def _run(self, job: Job, part: Callable[[Job], None]) -> None:
-        """One part of a job; whatever it raises ends the whole job."""
+        """Run one part of a job; an error in one part ends the whole job."""
         try:
-            self._leave_the_line(job)
+            self._mark_started(job)
             part(job)
         except InpaintServerError as error:
             job.end(error)
         except Exception:
-            log.exception("part_failed")
-            job.end(Internal("The server failed; look for the request id in its log."))
+            log.exception("request_part_failed")
+            job.end(Internal("The server failed; search its log for the request id."))
         finally:
             if job.part_ended():
                 self._job_ended()
 
     def _job_ended(self) -> None:
         with self._lock:
-            self._under_way -= 1
-            if self._under_way == 0 and not self._draining:
-                self._rest = threading.Timer(REST_S, self._at_rest)
-                self._rest.daemon = True
-                self._rest.start()
+            self._in_progress -= 1
+            if self._in_progress == 0 and not self._draining:
+                self._idle_timer = threading.Timer(IDLE_S, self._on_idle)
+                self._idle_timer.daemon = True
+                self._idle_timer.start()
 
-    def _leave_the_line(self, job: Job) -> None:
+    def _mark_started(self, job: Job) -> None:
         with self._lock:
             if job.started is None:
                 job.started = time.monotonic()
@@ -187,74 +187,74 @@ class Engine(Generic[D]):
 
     def _find_product(self, job: Job) -> None:
         photo = job.request.photo
-        assert photo is not None, "a part that finds the product is only made where there is a photo"
+        assert photo is not None, "this part is started only for requests with a photo"
         try:
-            job.stop()
+            job.raise_if_ended()
             job.product.set_result(self._product(job, photo))
         except Exception as error:
             job.product.set_exception(error)
             raise
 
     def _product(self, job: Job, photo: Pixels) -> Product:
-        """From the mask that was given, from the one found in the same photo before, or from Segment Anything."""
+        """The product by the request's own mask, by the mask cached for this photo, or by Segment Anything."""
         request = job.request
         if request.mask is not None:
             return find_product(photo, request.mask)
-        begun = time.perf_counter()
+        began = time.perf_counter()
         key = (content_key(photo), request.points, request.box)
-        known = self._masks.get(key)
-        if known is None:
+        found = self._masks.get(key)
+        if found is None:
             proposals = self._segment(job, photo)
-            begun = time.perf_counter()
+            began = time.perf_counter()
             product = find_product(photo, refine(photo, drop_strays(proposals.best)))
-            known = _Mask(proposals=proposals, mask=product.mask, box=product.box)
-            self._masks.put(key, known)
-        job.proposals = known.proposals
-        job.spent("segment", (time.perf_counter() - begun) * 1000)
-        return Product(photo=photo, mask=known.mask, box=known.box)
+            found = _FoundMask(proposals=proposals, mask=product.mask, box=product.box)
+            self._masks.put(key, found)
+        job.proposals = found.proposals
+        job.add_time("segment", (time.perf_counter() - began) * 1000)
+        return Product(photo=photo, mask=found.mask, box=found.box)
 
     def _segment(self, job: Job, photo: Pixels) -> MaskProposals:
         request = job.request
         height, width = photo.shape[:2]
         centre = () if request.box else (Point(x=(width - 1) / 2, y=(height - 1) / 2, label=1),)
-        ask = Segment(photo=photo, points=request.points or centre, box=request.box)
-        found = self._look(job, ask, "segment")
-        assert isinstance(found, MaskProposals), "a mask that was asked for is answered by candidates"
-        return found
+        call = Segment(photo=photo, points=request.points or centre, box=request.box)
+        proposals = self._call_model(job, call, "segment")
+        assert isinstance(proposals, MaskProposals), "`Segment` results in mask proposals"
+        return proposals
 
-    def _tell(self, job: Job, index: int) -> None:
-        """Drive one picture's story, sending each pass it asks for to the device."""
-        job.stop()
-        story = compose(job.request, job.request.seeds[index], job.product.result)
-        made: ModelResult | None = None
+    def _run_picture(self, job: Job, index: int) -> None:
+        """Drive the pipeline of one picture: run every model call that it yields, and send the result back to it."""
+        job.raise_if_ended()
+        pipeline = compose(job.request, job.request.seeds[index], job.product.result)
+        result: ModelResult | None = None
         number = 0
         while True:
-            begun = time.perf_counter()
+            began = time.perf_counter()
             try:
-                ask = next(story) if made is None else story.send(made)
+                call = next(pipeline) if result is None else pipeline.send(result)
             except StopIteration as end:
                 job.adverts[index] = end.value
-                job.spent("composite", (time.perf_counter() - begun) * 1000)
+                job.add_time("composite", (time.perf_counter() - began) * 1000)
                 return
-            if not isinstance(ask, Generate | Inpaint):
-                made = self._look(job, ask, "composite")
+            if not isinstance(call, Generate | Inpaint):
+                result = self._call_model(job, call, "composite")
                 continue
-            number = number + 1 if isinstance(ask, Inpaint) else 0
-            made = self._paint(job, ask, index, f"pass {number}" if number else "background")
+            number = number + 1 if isinstance(call, Inpaint) else 0
+            result = self._run_pass(job, call, index, f"pass {number}" if number else "background")
 
-    def _look(self, job: Job, ask: SingleCall, stage: str) -> ModelResult:
-        work = SingleCallWork(ask=ask, stop=job.stop)
+    def _call_model(self, job: Job, call: SingleCall, stage: str) -> ModelResult:
+        work = SingleCallWork(call=call, raise_if_ended=job.raise_if_ended)
         self._device.submit(work)
-        seen = work.future.result()
-        job.spent(stage, seen.milliseconds)
-        return seen.made
+        done = work.future.result()
+        job.add_time(stage, done.milliseconds)
+        return done.result
 
-    def _paint(self, job: Job, ask: DiffusionCall, index: int, stage: str) -> Pixels:
+    def _run_pass(self, job: Job, call: DiffusionCall, index: int, stage: str) -> Pixels:
         def on_step(step: int, steps: int) -> None:
             job.on_progress(Progress(picture=index, stage=stage, step=step, steps=steps))
 
-        work: PassWork[D] = PassWork(ask=ask, stop=job.stop, on_step=on_step)
+        work: PassWork[D] = PassWork(call=call, raise_if_ended=job.raise_if_ended, on_step=on_step)
         self._device.submit(work)
-        painted = work.future.result()
-        job.spent(stage, painted.milliseconds)
-        return painted.pixels
+        done = work.future.result()
+        job.add_time(stage, done.milliseconds)
+        return done.pixels

@@ -1,4 +1,4 @@
-"""One request on its way through the engine: its parts, what may end it early, where its time goes."""
+"""One request in the engine: its parts, what ended it early, and the time each stage took."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from inpaint_server.errors import DeadlineExceeded, InpaintServerError
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Job:
-    """A request admitted.
+    """A request that was admitted.
 
     Attributes:
-        request: What was asked.
-        deadline: When it must be done, on the monotonic clock.
-        on_progress: Told of every step, on the device's thread.
-        parts: Parts still to end: the search for the product, and each picture.
-        answer: The answer, or one of our errors, once every part has ended.
-        product: The product, once it is found.
-        proposals: What Segment Anything said, where it was asked.
+        request: The request.
+        deadline: Time at which it must be done, seconds on the monotonic clock.
+        on_progress: Called after every step, on the device's thread.
+        parts: Number of parts that have not ended: finding the product, and each picture.
+        answer: The answer, or an `InpaintServerError`, once every part has ended.
+        product: The product, once it was found.
+        proposals: Segment Anything's masks, if it ran or its masks were cached.
         adverts: The finished pictures by index.
     """
 
@@ -43,32 +43,36 @@ class Job:
     _milliseconds: dict[str, float] = field(default_factory=dict[str, float])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def stop(self) -> None:
-        """Raise what ended this job early, if anything did; called between any two steps."""
+    def raise_if_ended(self) -> None:
+        """Called before every model call and every step, on whichever thread makes it.
+
+        Raises:
+            InpaintServerError: the job was ended early, or its deadline has passed.
+        """
         if self.ended_by is None and time.monotonic() > self.deadline:
-            self.end(self.too_late())
+            self.end(self.deadline_exceeded())
         if self.ended_by is not None:
             raise self.ended_by
 
     def end(self, error: InpaintServerError) -> None:
-        """End it early: nothing more is painted for it from the next step on. The first reason stays."""
+        """End the job early: no further step is made for it. The first error is kept."""
         with self._lock:
             self.ended_by = self.ended_by or error
 
-    def too_late(self) -> DeadlineExceeded:
-        """What the caller of a request is told that took too long."""
+    def deadline_exceeded(self) -> DeadlineExceeded:
+        """The error of a request that took too long."""
         return DeadlineExceeded(
             f"The request did not finish in {self.deadline - self.admitted:.0f} s: ask for fewer images, steps or "
             "pixels, or raise INPAINT_DEADLINE_S."
         )
 
-    def spent(self, stage: str, milliseconds: float) -> None:
-        """Count time spent on a stage."""
+    def add_time(self, stage: str, milliseconds: float) -> None:
+        """Add to the time spent on a stage."""
         with self._lock:
             self._milliseconds[stage] = self._milliseconds.get(stage, 0.0) + milliseconds
 
     def part_ended(self) -> bool:
-        """Count one part as ended; the last one gives the answer, and True is returned for it."""
+        """Count one part as ended; the last one sets `answer`. Returns whether it was the last."""
         with self._lock:
             self.parts -= 1
             if self.parts:

@@ -1,4 +1,4 @@
-"""What the device loop works on: passes and looks, for whom, and how far they are."""
+"""What the device loop works on: diffusion passes, which take many steps, and single model calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inpaint_server.domain.calls import DiffusionCall, ModelResult, SingleCall
 from inpaint_server.engine.backend import D
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PassResult:
     """A pass's pixels and the milliseconds from its first to its last moment on the device."""
 
@@ -21,58 +21,65 @@ class PassResult:
     milliseconds: float
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class SingleResult:
-    """What a look was answered by, and the milliseconds it took."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SingleCallResult:
+    """The result of a single model call and the milliseconds that it took."""
 
-    made: ModelResult
+    result: ModelResult
     milliseconds: float
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class PassWork(Generic[D]):
-    """A pass to paint.
+    """A diffusion pass.
 
     Attributes:
-        ask: What to paint.
-        stop: Raises where the owner no longer wants it; called before every step.
-        on_step: Told (steps done, steps in all) after every step.
-        future: Where the pixels go.
-        denoising: How far it is; None before it has begun and once it has ended, however it ended.
+        call: What to generate or inpaint.
+        raise_if_ended: Raises when the request was ended early; called before every step.
+        on_step: Called with (steps done, steps in all) after every step.
+        future: Receives the pixels.
+        state: The backend's state of the pass; None before it has begun and once it has ended, however it ended.
+        began: When it began, on the performance counter.
     """
 
-    ask: DiffusionCall
-    stop: Callable[[], None]
+    call: DiffusionCall
+    raise_if_ended: Callable[[], None]
     on_step: Callable[[int, int], None]
     future: Future[PassResult] = field(default_factory=Future[PassResult])
-    denoising: D | None = None
-    begun: float = 0.0
+    state: D | None = None
+    began: float = 0.0
 
     @property
-    def under_way(self) -> D:
-        """The pass itself, once it has begun."""
-        assert self.denoising is not None, "only a pass that has begun is advanced"
-        return self.denoising
+    def active_state(self) -> D:
+        """The state of a pass that has begun and has not ended."""
+        assert self.state is not None, "only a pass that has begun is advanced"
+        return self.state
 
     def end(self, pixels: Pixels) -> None:
-        """Hand the pixels over, and let go of everything else."""
-        self.denoising = None
-        self.future.set_result(PassResult(pixels=pixels, milliseconds=(time.perf_counter() - self.begun) * 1000))
+        """Set the result and drop the state."""
+        self.state = None
+        self.future.set_result(PassResult(pixels=pixels, milliseconds=(time.perf_counter() - self.began) * 1000))
 
     def fail(self, error: Exception) -> None:
-        """Say why there will be no pixels, and let go of everything else."""
-        self.denoising = None
+        """Set the error and drop the state."""
+        self.state = None
         self.future.set_exception(error)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class SingleCallWork:
-    """A mask to find, a picture to judge, to check or to enlarge."""
+    """A single model call: segment, score, check safety or upscale.
 
-    ask: SingleCall
-    stop: Callable[[], None]
-    future: Future[SingleResult] = field(default_factory=Future[SingleResult])
+    Attributes:
+        call: The call.
+        raise_if_ended: Raises when the request was ended early; called before the call.
+        future: Receives the result.
+    """
+
+    call: SingleCall
+    raise_if_ended: Callable[[], None]
+    future: Future[SingleCallResult] = field(default_factory=Future[SingleCallResult])
 
     def fail(self, error: Exception) -> None:
-        """Say why it will not be answered."""
+        """Set the error."""
         self.future.set_exception(error)

@@ -103,9 +103,9 @@ class TorchBackend:
         """Decode passes; see `Diffusion.finish`."""
         return self._diffusion.finish(batch)
 
-    def room(self, one: DenoisingState) -> int:
-        """How many passes like this one fit in one evaluation; see `Diffusion.room`."""
-        return self._diffusion.room(one)
+    def max_passes(self, state: DenoisingState) -> int:
+        """How many passes like this one fit in one evaluation; see `Diffusion.max_passes`."""
+        return self._diffusion.max_passes(state)
 
     def caches(self) -> dict[str, CacheStats]:
         """Embeddings kept: `photos` by Segment Anything, `prompts` by the text encoders."""

@@ -138,10 +138,10 @@ class Diffusion:
         words = self._embedded(checkpoint, ["", *(region.prompt for region in ask.regions)])
         return agreement(ask, checkpoint, latents, evaluate, words)
 
-    def room(self, one: DenoisingState) -> int:
-        """How many passes like this one the free memory holds in one evaluation, by what was measured; at least 1."""
-        rows = self._gauge.room(_evaluation(one.checkpoint), one.model_input[0].numel())
-        return max(1, rows // len(one.words))
+    def max_passes(self, state: DenoisingState) -> int:
+        """How many passes like this one fit into the free memory in one evaluation, as measured; at least 1."""
+        rows = self._gauge.max_rows(_evaluation(state.checkpoint), state.model_input[0].numel())
+        return max(1, rows // len(state.words))
 
     def _evaluate(self, batch: Sequence[DenoisingState]) -> tuple[Tensor, Tensor]:
         """Predictions and deep features of every row of the batch."""
@@ -218,7 +218,7 @@ class Diffusion:
         """Texts x tokens x channels."""
         key = id(checkpoint.text_encoder)
         return torch.cat(
-            [self.prompts.get_or_make((key, text), lambda text=text: checkpoint.embed(text)) for text in texts]
+            [self.prompts.get_or_compute((key, text), lambda text=text: checkpoint.embed(text)) for text in texts]
         )
 
     def _shares(self, checkpoint: Checkpoint, ask: Inpaint) -> Tensor | None:

@@ -43,7 +43,7 @@ class MemoryEstimator:
         self._free_bytes = free_bytes or (_free_on_cuda if self._device.type == "cuda" else _free_on_host)
         self._bytes_a_number: dict[str, float] = {}
 
-    def room(self, kind: str, numbers_a_row: int) -> int:
+    def max_rows(self, kind: str, numbers_a_row: int) -> int:
         """How many rows of so many numbers fit into one call."""
         if kind not in self._bytes_a_number:
             return 1
@@ -67,7 +67,7 @@ class MemoryEstimator:
         """Call a model with as many rows at a time as fit."""
         made: list[Tensor] = []
         while len(rows):
-            some = self.room(kind, rows[0].numel())
+            some = self.max_rows(kind, rows[0].numel())
             made.append(self.measured(kind, rows[:some], call))
             rows = rows[some:]
         return torch.cat(made)

@@ -161,7 +161,7 @@ class EngineApp:
         self, loaded: Loaded, read: Callable[[], ParsedRequest], record: Record, accept: str
     ) -> EncodedResponse:
         async with self._decoding:
-            loaded.engine.require_room()
+            loaded.engine.check_admission()
             with record.timed("decode"):
                 call = await run_in_threadpool(read)
         record.request = call.request
@@ -225,8 +225,8 @@ class EngineApp:
         try:
             return await asyncio.wait_for(asyncio.shield(answer), self.settings.deadline_s)
         except TimeoutError:
-            job.end(job.too_late())
-            raise job.too_late() from None
+            job.end(job.deadline_exceeded())
+            raise job.deadline_exceeded() from None
         except asyncio.CancelledError:
             job.end(errors.ClientGone("The caller went away before its answer."))
             raise

@@ -62,7 +62,7 @@ def load(settings: Settings) -> Loaded:
         max_batch=settings.max_batch,
         background_cache_bytes=int(settings.background_cache_mb * 1e6),
         mask_cache_bytes=int(settings.mask_cache_mb * 1e6),
-        at_rest=memory.give_back,
+        on_idle=memory.give_back,
     )
     limits = Limits(
         max_body_bytes=settings.max_body_bytes,
