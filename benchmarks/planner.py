@@ -18,8 +18,9 @@ from benchmarks import jobs
 from benchmarks.bare import Call, recorded
 from benchmarks.figures import Figure, Part
 from benchmarks.process import NO_CACHES, ask, engine_here
+from inpaint_server.models.architectures import of_bundle
 from inpaint_server.models.bundle import find, open_bundle
-from inpaint_server.models.plan import make_plan, of_bundle
+from inpaint_server.models.plan import make_plan
 from inpaint_server.settings import read
 
 LATENT_CHANNELS = 4
@@ -106,7 +107,7 @@ def _stage_of(call: Call) -> str:
     """The plan's name for a call."""
     if call.kind == "unet":
         generates = call.arguments[0].shape[1] == LATENT_CHANNELS
-        return "paint backgrounds" if generates else "inpaint"
+        return "generate backgrounds" if generates else "inpaint"
     return _STAGES.get(call.kind, "")
 
 

@@ -18,8 +18,10 @@ import typer
 from safetensors.torch import save_file
 from torch import nn
 
-from inpaint_server.models.bundle import DEMO, INPAINTING, SEGMENTER, TEXT_TO_IMAGE, write_manifest
-from inpaint_server.models.plan import of_stable_diffusion_15
+from inpaint_server.models.architectures import of_stable_diffusion_15
+from inpaint_server.models.bundle import DEMO
+from inpaint_server.models.layout import INPAINTING, SEGMENTER, TEXT_TO_IMAGE
+from inpaint_server.models.manifest import write_manifest
 
 DTYPE: Final = torch.bfloat16
 _SEGMENTER_TYPE: Final = "vit_b"

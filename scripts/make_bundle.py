@@ -26,15 +26,15 @@ from transformers import Swin2SRForImageSuperResolution
 
 from inpaint_server.cli import run
 from inpaint_server.errors import BundleError
-from inpaint_server.models.bundle import (
+from inpaint_server.models.layout import (
     FEW_STEP_UNET,
     INPAINTING,
     SAFETY_CHECKER,
     SEGMENTER,
     TEXT_TO_IMAGE,
     UPSCALER,
-    write_manifest,
 )
+from inpaint_server.models.manifest import write_manifest
 from inpaint_server.models.sam import PUBLISHED, SamConfig, build_sam
 
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)

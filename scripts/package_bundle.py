@@ -26,16 +26,9 @@ from pydantic import ValidationError
 
 from inpaint_server.cli import run
 from inpaint_server.errors import BundleError
-from inpaint_server.models.bundle import (
-    MANIFEST,
-    REQUIRED_FILES,
-    FileEntry,
-    Manifest,
-    open_bundle,
-    sha256,
-    stays_inside,
-    verify,
-)
+from inpaint_server.models.bundle import open_bundle
+from inpaint_server.models.layout import MANIFEST, REQUIRED_FILES, stays_inside
+from inpaint_server.models.manifest import FileEntry, Manifest, sha256, verify
 
 BundleArgument = Annotated[Path, typer.Argument(help="The bundle's folder.", exists=True, file_okay=False)]
 app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)

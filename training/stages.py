@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from segment_anything.modeling import Sam
 from transformers import CLIPTextModel
 
-from inpaint_server.models.bundle import INPAINTING, SEGMENTER, write_manifest
+from inpaint_server.models.layout import INPAINTING, SEGMENTER
+from inpaint_server.models.manifest import write_manifest
 from inpaint_server.models.sam import SamConfig, build_sam
 from training.assemble import Models, save_bundle, untrained
 from training.autoencoder import train_autoencoder

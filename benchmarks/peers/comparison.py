@@ -16,7 +16,8 @@ from benchmarks.figures import Figure, Part
 from benchmarks.jobs import Order
 from benchmarks.peers.servers import IOPAINT, IOPAINTS_SIDE, LITSERVE, STEPS, TOOLKIT, Peer
 from benchmarks.servers import OUT, Server, ours
-from inpaint_server.models.bundle import find, open_bundle, write_manifest
+from inpaint_server.models.bundle import find, open_bundle
+from inpaint_server.models.manifest import write_manifest
 from inpaint_server.settings import read
 
 _CLIENTS = 8

@@ -17,7 +17,7 @@ from benchmarks.peers.advert import FOLDER_VARIABLE
 from benchmarks.peers.environments import import_path, python_of
 from benchmarks.peers.older import copy_checkpoint
 from benchmarks.servers import OUT, Server, free_port, started, wait_until_ready
-from inpaint_server.models.bundle import INPAINTING, MANIFEST, SEGMENTER, TEXT_TO_IMAGE
+from inpaint_server.models.layout import INPAINTING, MANIFEST, SEGMENTER, TEXT_TO_IMAGE
 
 STEPS = 10
 IOPAINTS_SIDE = 512

@@ -190,14 +190,14 @@ def studio(
 @models.command()
 def verify(folder: Annotated[Path, typer.Argument(help="The bundle's folder.", exists=True, file_okay=False)]) -> None:
     """Check every file of a bundle against its manifest: checksums, sizes, what is missing."""
-    from inpaint_server.models import bundle
+    from inpaint_server.models import manifest as manifests
 
-    problems = bundle.verify(folder)
+    problems = manifests.verify(folder)
     for problem in problems:
         typer.echo(f"{problem}.")
     if problems:
         raise typer.Exit(1)
-    manifest = bundle.open_bundle(folder).manifest
+    manifest = manifests.read_manifest(folder)
     total = sum(entry.bytes for entry in manifest.files.values())
     typer.echo(f"{manifest.name} {manifest.version} is whole: {len(manifest.files)} files, {total / 1e6:,.1f} MB.")
 

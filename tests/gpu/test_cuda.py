@@ -1,4 +1,4 @@
-"""The CUDA path, on a machine with a GPU (`make test-gpu`): the CPU's code on another device and precision."""
+"""The CUDA path, on a machine with a GPU (`make test-gpu`)."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ FOLDER = Path(os.environ.get("MODEL_DIR", "")) if os.environ.get("MODEL_DIR") el
 
 
 @pytest.fixture(scope="module")
-def painter() -> TorchBackend:
+def backend() -> TorchBackend:
     return TorchBackend(bundles.open_bundle(FOLDER), choose("cuda", "auto"))
 
 
-def ask(seed: int, size: Size | None = None) -> Generate:
+def generate(seed: int, size: Size | None = None) -> Generate:
     return Generate(
         prompt="a wooden table",
         negative_prompt="",
@@ -40,50 +40,50 @@ def ask(seed: int, size: Size | None = None) -> Generate:
     )
 
 
-def paint(painter: TorchBackend, *asks: Generate) -> list[Pixels]:
-    under_way = painter.begin(asks)
-    while not under_way[0].done:
-        painter.advance(under_way)
-    return painter.finish(under_way)
+def run(backend: TorchBackend, *calls: Generate) -> list[Pixels]:
+    states = backend.begin(calls)
+    while not states[0].done:
+        backend.advance(states)
+    return backend.finish(states)
 
 
-def test_weights_are_in_half_precision_on_the_gpu_and_attention_is_told(painter: TorchBackend):
-    assert painter.card.dtype == "float16"
-    assert painter.card.attention in {"xformers", "sdpa"}
-    assert next(painter.inpainting.unet.parameters()).is_cuda
+def test_weights_are_in_half_precision_on_the_gpu(backend: TorchBackend):
+    assert backend.card.dtype == "float16"
+    assert backend.card.attention in {"xformers", "sdpa"}
+    assert next(backend.inpainting.unet.parameters()).is_cuda
 
 
-def test_the_gpu_paints_what_the_cpu_paints(painter: TorchBackend):
+def test_gpu_picture_is_close_to_the_cpus(backend: TorchBackend):
     """Half precision against single: the same picture to the eye, mean difference below 4/255."""
     on_cpu = TorchBackend(bundles.open_bundle(FOLDER), choose("cpu", "float32"))
-    difference = np.abs(paint(painter, ask(1))[0].astype(int) - paint(on_cpu, ask(1))[0])
+    difference = np.abs(run(backend, generate(1))[0].astype(int) - run(on_cpu, generate(1))[0])
     assert difference.mean() < 4
 
 
-def test_batched_is_alone(painter: TorchBackend):
-    together = paint(painter, ask(1), ask(2), ask(3))
+def test_picture_does_not_depend_on_its_batch(backend: TorchBackend):
+    together = run(backend, generate(1), generate(2), generate(3))
     for seed, picture in enumerate(together, start=1):
-        assert np.abs(paint(painter, ask(seed))[0].astype(int) - picture).mean() < 1
+        assert np.abs(run(backend, generate(seed))[0].astype(int) - picture).mean() < 1
 
 
-def test_a_photo_is_segmented(painter: TorchBackend):
+def test_photo_is_segmented(backend: TorchBackend):
     photo = np.full((256, 256, 3), 20, np.uint8)
     photo[80:180, 90:170] = 230
     points = (Point(x=128, y=128, label=1),)
-    found = painter.segment([Segment(photo=Pixels(frozen_array(photo)), points=points, box=None)])[0]
+    found = backend.segment([Segment(photo=Pixels(frozen_array(photo)), points=points, box=None)])[0]
     assert found.masks.shape == (3, 256, 256)
 
 
-def test_what_memory_was_measured_to_hold_fits(painter: TorchBackend):
+def test_max_passes_fit_into_memory(backend: TorchBackend):
     size = Size(height=512, width=512)
-    (one,) = painter.begin([ask(1, size)])
-    painter.advance([one])
-    count = min(64, painter.max_passes(one))
+    (state,) = backend.begin([generate(1, size)])
+    backend.advance([state])
+    count = min(64, backend.max_passes(state))
     assert count > 1
-    painter.advance(painter.begin([ask(seed, size) for seed in range(count)]))
+    backend.advance(backend.begin([generate(seed, size) for seed in range(count)]))
 
 
-def test_after_out_of_memory_the_next_picture_is_painted(painter: TorchBackend):
+def test_pass_after_out_of_memory(backend: TorchBackend):
     with pytest.raises(OutOfMemory):
-        painter.advance(painter.begin([ask(seed, Size(height=2048, width=2048)) for seed in range(64)]))
-    assert paint(painter, ask(1))[0].shape == (256, 256, 3)
+        backend.advance(backend.begin([generate(seed, Size(height=2048, width=2048)) for seed in range(64)]))
+    assert run(backend, generate(1))[0].shape == (256, 256, 3)

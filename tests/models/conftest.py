@@ -13,7 +13,7 @@ from inpaint_server.models.device import choose
 
 
 @pytest.fixture(scope="session")
-def painter() -> TorchBackend:
+def backend() -> TorchBackend:
     return TorchBackend(bundles.open_bundle(bundles.DEMO), choose("cpu", "float32"))
 
 

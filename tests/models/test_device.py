@@ -9,22 +9,22 @@ from inpaint_server.errors import OutOfMemory, SettingsError
 from inpaint_server.models.device import choose, translate_out_of_memory
 
 
-def test_on_the_cpu_the_precision_is_float32_unless_asked_for():
+def test_precision_on_the_cpu():
     assert choose("cpu", "auto").dtype_name == "float32"
     assert choose("cpu", "bfloat16").dtype_name == "bfloat16"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_that_is_not_there_is_told_with_what_to_do():
+def test_missing_cuda_device_is_a_settings_error():
     with pytest.raises(SettingsError, match="--gpus all"):
         choose("cuda", "auto")
 
 
-def test_an_allocators_failure_becomes_ours():
+def test_allocation_failure_becomes_out_of_memory():
     with pytest.raises(OutOfMemory, match="width"), translate_out_of_memory():
         torch.empty(2**45)
 
 
-def test_another_failure_stays_what_it_is():
+def test_other_runtime_error_is_not_translated():
     with pytest.raises(RuntimeError, match="shape"), translate_out_of_memory():
         torch.zeros(2).reshape(3)

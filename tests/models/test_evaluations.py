@@ -1,4 +1,4 @@
-"""How many model evaluations each profile pays for an advert, counted on the models themselves."""
+"""How many model evaluations an advert takes, by profile, counted on the models."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from inpaint_server.wire.schema import validate
 NATIVE = BundleDefaults(size=Size(height=64, width=64))
 
 
-def evaluations(painter: TorchBackend, **fields: Any) -> int:
+def evaluations(backend: TorchBackend, **fields: Any) -> int:
     """Rows of all UNet calls for one advert."""
     rows: list[int] = []
-    unets = [painter.text_to_image.unet, painter.inpainting.unet]
-    hooks = [unet.conv_in.register_forward_pre_hook(lambda _, seen: rows.append(len(seen[0]))) for unet in unets]
+    unets = [backend.text_to_image.unet, backend.inpainting.unet]
+    hooks = [unet.conv_in.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0]))) for unet in unets]
     mask = np.zeros((64, 64), np.uint8)
     mask[20:50, 20:44] = 255
     wire = validate({"image": "given", "background_prompt": "a beach", "foreground_prompt": "sand", **fields})
     photo = Pixels(frozen_array(np.full((64, 64, 3), 128, np.uint8)))
     request = resolve(wire, photo, ProductMask(frozen_array(mask)), NATIVE, draw_seed=lambda: 1)
-    engine = Engine(painter, queue=1, max_batch=1)
+    engine = Engine(backend, queue=1, max_batch=1)
     engine.submit(request, deadline_s=float("inf")).answer.result()
     engine.drain()
     for hook in hooks:
@@ -48,5 +48,5 @@ def evaluations(painter: TorchBackend, **fields: Any) -> int:
         ({"steps": 4, "guidance_interval": [0.0, 0.5], "background_strength": 1.0}, 3 * (2 * 2 + 2)),
     ],
 )
-def test_what_an_advert_costs(painter: TorchBackend, fields: dict[str, Any], wanted: int):
-    assert evaluations(painter, **fields) == wanted
+def test_model_evaluations_of_an_advert(backend: TorchBackend, fields: dict[str, Any], wanted: int):
+    assert evaluations(backend, **fields) == wanted

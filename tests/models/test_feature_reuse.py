@@ -1,4 +1,4 @@
-"""Deep features used again: what is computed anew fits what was kept, on every layout of UNet the server may load."""
+"""Reuse of deep features, on every layout of UNet that the server may load."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from inpaint_server.models.backend import TorchBackend
-from inpaint_server.models.feature_reuse import evaluate_and_keep, evaluate_outermost
+from inpaint_server.models.feature_reuse import evaluate_and_cache, evaluate_shallow
 
 
 def like_stable_diffusion() -> UNet2DConditionModel:
-    """Words in the outermost blocks and two layers a block, as in Stable Diffusion 1.5, and as small as can be."""
+    """Cross-attention in the outermost blocks and two layers a block, as in Stable Diffusion 1.5, with few channels."""
     kind: Any = UNet2DConditionModel
     return kind(
         sample_size=8,
@@ -27,8 +27,8 @@ def like_stable_diffusion() -> UNet2DConditionModel:
 
 
 @pytest.fixture(params=["text to image", "inpainting", "like Stable Diffusion"])
-def unet(request: pytest.FixtureRequest, painter: TorchBackend) -> UNet2DConditionModel:
-    models = {"text to image": painter.text_to_image.unet, "inpainting": painter.inpainting.unet}
+def unet(request: pytest.FixtureRequest, backend: TorchBackend) -> UNet2DConditionModel:
+    models = {"text to image": backend.text_to_image.unet, "inpainting": backend.inpainting.unet}
     return models[request.param] if request.param in models else like_stable_diffusion()
 
 
@@ -39,21 +39,21 @@ def inputs(unet: UNet2DConditionModel, seed: int = 0) -> tuple[Tensor, Tensor, T
 
 
 @torch.inference_mode()
-def test_keeping_features_changes_no_bit_of_the_prediction(unet: UNet2DConditionModel):
-    samples, timesteps, words = inputs(unet)
-    plain: Tensor = unet(samples, timesteps, encoder_hidden_states=words, return_dict=False)[0]
-    prediction, _ = evaluate_and_keep(unet, samples, timesteps, words)
+def test_caching_features_changes_no_bit_of_the_prediction(unet: UNet2DConditionModel):
+    samples, timesteps, prompt_embeds = inputs(unet)
+    plain: Tensor = unet(samples, timesteps, encoder_hidden_states=prompt_embeds, return_dict=False)[0]
+    prediction, _ = evaluate_and_cache(unet, samples, timesteps, prompt_embeds)
     assert torch.equal(prediction, plain)
 
 
 @torch.inference_mode()
-def test_with_the_features_of_the_same_step_the_outermost_layers_give_the_whole_answer(unet: UNet2DConditionModel):
-    prediction, deep = evaluate_and_keep(unet, *inputs(unet))
-    assert torch.allclose(evaluate_outermost(unet, *inputs(unet), deep), prediction, atol=1e-5)
+def test_shallow_evaluation_with_features_of_the_same_step_equals_the_full_one(unet: UNet2DConditionModel):
+    prediction, deep = evaluate_and_cache(unet, *inputs(unet))
+    assert torch.allclose(evaluate_shallow(unet, *inputs(unet), deep), prediction, atol=1e-5)
 
 
 @torch.inference_mode()
-def test_the_outermost_layers_see_the_new_step(unet: UNet2DConditionModel):
-    _, deep = evaluate_and_keep(unet, *inputs(unet))
-    again, other = (evaluate_outermost(unet, *inputs(unet, seed), deep) for seed in (0, 1))
+def test_shallow_evaluation_depends_on_its_own_input(unet: UNet2DConditionModel):
+    _, deep = evaluate_and_cache(unet, *inputs(unet))
+    again, other = (evaluate_shallow(unet, *inputs(unet, seed), deep) for seed in (0, 1))
     assert not torch.allclose(again, other, atol=1e-2)

@@ -23,6 +23,8 @@ from inpaint_server.errors import BundleError
 from inpaint_server.models import bundle as bundles
 from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.device import choose
+from inpaint_server.models.layout import INPAINTING, TEXT_TO_IMAGE
+from inpaint_server.models.manifest import verify
 from testing.optional_models import save_safety_checker, save_upscaler
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_bundle.py"
@@ -41,7 +43,7 @@ def script() -> ModuleType:
 
 def arguments(out: Path, sam: Path, sam_type: str) -> list[str]:
     demo = bundles.DEMO
-    folders = ["--text-to-image", str(demo / bundles.TEXT_TO_IMAGE), "--inpainting", str(demo / bundles.INPAINTING)]
+    folders = ["--text-to-image", str(demo / TEXT_TO_IMAGE), "--inpainting", str(demo / INPAINTING)]
     return ["local", str(out), *folders, "--sam", str(sam), "--sam-type", sam_type, "--native-size", "256"]
 
 
@@ -52,19 +54,19 @@ def checkpoint(folder: Path) -> Path:
     return path
 
 
-def test_checkpoints_become_a_bundle_that_is_whole_and_loads(script: ModuleType, tmp_path: Path):
+def test_local_checkpoints_become_a_bundle_that_loads(script: ModuleType, tmp_path: Path):
     out = tmp_path / "bundle"
     sizes = str(bundles.DEMO / "sam" / "config.json")
-    made = CliRunner().invoke(script.app, arguments(out, checkpoint(tmp_path), sizes), catch_exceptions=False)
-    assert made.exit_code == 0
-    assert bundles.verify(out) == []
+    result = CliRunner().invoke(script.app, arguments(out, checkpoint(tmp_path), sizes), catch_exceptions=False)
+    assert result.exit_code == 0
+    assert verify(out) == []
     opened = bundles.open_bundle(out)
     assert opened.manifest.native_size == 256
     assert opened.shares("vae")
     assert TorchBackend(opened, choose("cpu", "float32")).card.bundle == "stable-diffusion-1.5 1"
 
 
-def test_a_lora_is_fused_into_unets_for_few_steps_that_the_server_paints_with(script: ModuleType, tmp_path: Path):
+def test_lora_is_fused_into_few_step_unets(script: ModuleType, tmp_path: Path):
     layer = "down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
     rng = torch.Generator().manual_seed(0)
     down, up = torch.randn(4, 80, generator=rng), torch.randn(80, 4, generator=rng)
@@ -78,45 +80,45 @@ def test_a_lora_is_fused_into_unets_for_few_steps_that_the_server_paints_with(sc
     }
     save_file(lora, tmp_path / "lora.safetensors")
     out, sizes = tmp_path / "bundle", str(bundles.DEMO / "sam" / "config.json")
-    asked = [*arguments(out, checkpoint(tmp_path), sizes), "--few-step-lora", str(tmp_path / "lora.safetensors")]
-    assert CliRunner().invoke(script.app, asked, catch_exceptions=False).exit_code == 0
-    assert bundles.verify(out) == []
+    command = [*arguments(out, checkpoint(tmp_path), sizes), "--few-step-lora", str(tmp_path / "lora.safetensors")]
+    assert CliRunner().invoke(script.app, command, catch_exceptions=False).exit_code == 0
+    assert verify(out) == []
     opened = bundles.open_bundle(out)
     assert opened.defaults.few_step_weights
-    painter = TorchBackend(opened, choose("cpu", "float32"))
+    backend = TorchBackend(opened, choose("cpu", "float32"))
     changed = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
-    for usual in (painter.text_to_image, painter.inpainting):
+    for usual in (backend.text_to_image, backend.inpainting):
         assert usual.few_step is not None
         assert usual.few_step.vae is usual.vae
         fused, plain = (one.unet.state_dict()[f"{changed}.weight"] for one in (usual.few_step, usual))
         assert torch.allclose(fused - plain, 0.5 * up @ down, atol=0.02)
-    how = Sampling(steps=2, guidance_scale=1.0, scheduler="lcm")
-    ask = Generate(prompt="sand", negative_prompt="", size=Size(height=64, width=64), sampling=how, noise_seed=1)
+    sampling = Sampling(steps=2, guidance_scale=1.0, scheduler="lcm")
+    call = Generate(prompt="sand", negative_prompt="", size=Size(height=64, width=64), sampling=sampling, noise_seed=1)
     pictures: list[Pixels] = []
-    for one in (ask, replace(ask, sampling=replace(how, few_step_weights=True))):
-        (denoising,) = painter.begin([one])
-        while not denoising.done:
-            painter.advance([denoising])
-        pictures += painter.finish([denoising])
+    for one in (call, replace(call, sampling=replace(sampling, few_step_weights=True))):
+        (state,) = backend.begin([one])
+        while not state.done:
+            backend.advance([state])
+        pictures += backend.finish([state])
     assert not np.array_equal(pictures[0], pictures[1])
 
 
-def test_a_safety_checker_and_an_upscaler_are_kept_where_they_are_asked_for(script: ModuleType, tmp_path: Path):
+def test_safety_checker_and_upscaler_are_added(script: ModuleType, tmp_path: Path):
     published, sizes = tmp_path / "published", str(bundles.DEMO / "sam" / "config.json")
     save_safety_checker(published / "safety_checker", published / "feature_extractor", threshold=-1.0)
     save_upscaler(tmp_path / "swin2sr")
     more = ["--safety-checker", str(published), "--upscaler", str(tmp_path / "swin2sr")]
-    asked = [*arguments(tmp_path / "bundle", checkpoint(tmp_path), sizes), *more]
-    assert CliRunner().invoke(script.app, asked, catch_exceptions=False).exit_code == 0
-    assert bundles.verify(tmp_path / "bundle") == []
-    painter = TorchBackend(bundles.open_bundle(tmp_path / "bundle"), choose("cpu", "float32"))
+    command = [*arguments(tmp_path / "bundle", checkpoint(tmp_path), sizes), *more]
+    assert CliRunner().invoke(script.app, command, catch_exceptions=False).exit_code == 0
+    assert verify(tmp_path / "bundle") == []
+    backend = TorchBackend(bundles.open_bundle(tmp_path / "bundle"), choose("cpu", "float32"))
     grey = Pixels(np.full((64, 64, 3), 128, np.uint8))
-    assert painter.check_safety([CheckSafety(picture=grey)]) == [True]
-    assert painter.upscale([Upscale(picture=grey)])[0].shape == (128, 128, 3)
+    assert backend.check_safety([CheckSafety(picture=grey)]) == [True]
+    assert backend.upscale([Upscale(picture=grey)])[0].shape == (128, 128, 3)
 
 
-def test_a_lora_of_another_model_is_refused(script: ModuleType):
-    unet = script.load_unet(bundles.DEMO / bundles.TEXT_TO_IMAGE / "unet")
+def test_lora_of_another_model_is_refused(script: ModuleType):
+    unet = script.load_unet(bundles.DEMO / TEXT_TO_IMAGE / "unet")
     name = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
     for down, up in ((torch.zeros(4, 320), torch.zeros(320, 4)), (torch.zeros(4, 80), torch.zeros(320, 4))):
         with pytest.raises(BundleError, match="another model"):
@@ -125,16 +127,16 @@ def test_a_lora_of_another_model_is_refused(script: ModuleType):
         script.fuse_lora(unet, {"unet.lora_A.weight": torch.zeros(4, 320)})
 
 
-def test_a_checkpoint_of_another_type_makes_no_bundle(script: ModuleType, tmp_path: Path):
+def test_checkpoint_of_another_type_makes_no_bundle(script: ModuleType, tmp_path: Path):
     out = tmp_path / "bundle"
     sizes = json.loads((bundles.DEMO / "sam" / "config.json").read_text())
     (tmp_path / "other.json").write_text(json.dumps({**sizes, "depth": sizes["depth"] + 1}))
-    made = CliRunner().invoke(script.app, arguments(out, checkpoint(tmp_path), str(tmp_path / "other.json")))
-    assert "give its type with --sam-type" in str(made.exception)
+    result = CliRunner().invoke(script.app, arguments(out, checkpoint(tmp_path), str(tmp_path / "other.json")))
+    assert "give its type with --sam-type" in str(result.exception)
     assert not out.exists()
 
 
-def test_a_pickle_that_runs_code_is_refused(script: ModuleType, tmp_path: Path):
+def test_pickle_that_runs_code_is_refused(script: ModuleType, tmp_path: Path):
     class Harmful:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return exec, ("raise SystemExit('harm')",)

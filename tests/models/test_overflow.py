@@ -1,4 +1,4 @@
-"""Half precision's range is small: what overflows in it is decoded again in float32, and never a black picture."""
+"""Overflow in half precision: the autoencoder is called again in float32, and no picture is black."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ MUCH = 3e3
 
 
 @pytest.fixture
-def overflowing(painter: TorchBackend) -> Checkpoint:
-    """The demo's, in half precision, its decoder's first layers scaled so that what follows is beyond its range."""
-    vae = copy.deepcopy(painter.text_to_image.vae)
+def overflowing(backend: TorchBackend) -> Checkpoint:
+    """The demo's in half precision, its decoder's first layers scaled so that their outputs overflow."""
+    vae = copy.deepcopy(backend.text_to_image.vae)
     assert isinstance(vae, AutoencoderTiny)
     make_overflow(vae.decoder)
-    return replace(painter.text_to_image, vae=vae.half())
+    return replace(backend.text_to_image, vae=vae.half())
 
 
 def make_overflow(coder: torch.nn.Module) -> None:
@@ -37,37 +37,37 @@ def make_overflow(coder: torch.nn.Module) -> None:
     layers[-1].weight.data /= MUCH
 
 
-def test_what_overflows_in_half_precision_is_decoded_in_float32(overflowing: Checkpoint):
+def test_overflow_in_half_precision_is_decoded_in_float32(overflowing: Checkpoint):
     latents = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0)).half()
     with torch.inference_mode():
         decoded = overflowing.decode(latents)
         scaled = latents / overflowing.vae.config["scaling_factor"]
         in_half = overflowing.vae.decode(scaled, return_dict=False)[0]
         wanted = copy.deepcopy(overflowing.vae).float().decode(scaled.float(), return_dict=False)[0]
-    assert not in_half.isfinite().all(), "else this test shows nothing"
+    assert not in_half.isfinite().all(), "the test needs an overflow"
     assert torch.equal(decoded, wanted)
-    assert overflowing.vae.dtype == torch.float16, "the next picture is tried in half precision again"
+    assert overflowing.vae.dtype == torch.float16, "the next picture is decoded in half precision again"
 
 
-def test_what_overflows_in_half_precision_is_encoded_in_float32_and_handed_on_in_half(painter: TorchBackend):
-    vae = copy.deepcopy(painter.inpainting.vae)
+def test_overflow_in_half_precision_is_encoded_in_float32(backend: TorchBackend):
+    vae = copy.deepcopy(backend.inpainting.vae)
     assert isinstance(vae, AutoencoderTiny)
     make_overflow(vae.encoder)
-    overflowing = replace(painter.inpainting, vae=vae.half())
+    overflowing = replace(backend.inpainting, vae=vae.half())
     picture = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(0)).half()
     with torch.inference_mode():
         in_half: torch.Tensor = vae.encode(picture, return_dict=False)[0]
         latents = overflowing.encode(picture)
-    assert not in_half.isfinite().all(), "else this test shows nothing"
+    assert not in_half.isfinite().all(), "the test needs an overflow"
     assert latents.isfinite().all()
-    assert latents.dtype == torch.float16, "the UNet's own precision"
+    assert latents.dtype == torch.float16, "the UNet's precision"
 
 
-def test_a_pass_whose_numbers_overflowed_is_an_error_and_not_a_black_picture(painter: TorchBackend):
-    how = Sampling(steps=1, guidance_scale=1.0, scheduler="ddim")
-    ask = Generate(prompt="sand", negative_prompt="", size=Size(height=64, width=64), sampling=how, noise_seed=1)
-    good, bad = painter.begin([ask, ask])
+def test_latents_that_overflowed_are_an_error(backend: TorchBackend):
+    sampling = Sampling(steps=1, guidance_scale=1.0, scheduler="ddim")
+    call = Generate(prompt="sand", negative_prompt="", size=Size(height=64, width=64), sampling=sampling, noise_seed=1)
+    good, bad = backend.begin([call, call])
     bad.latents = bad.latents * float("nan")
     with pytest.raises(Internal, match="INPAINT_DTYPE"):
-        painter.finish([bad])
-    assert np.asarray(painter.finish([good])[0]).std() > 0
+        backend.finish([bad])
+    assert np.asarray(backend.finish([good])[0]).std() > 0

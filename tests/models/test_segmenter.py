@@ -1,4 +1,4 @@
-"""Segment Anything through its NumPy door."""
+"""Segment Anything from NumPy arrays to NumPy arrays."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def photo(height: int = 200, width: int = 300) -> Pixels:
     return Pixels(frozen_array(np.where(lit[..., None], (220, 40, 30), (60, 90, 120)).astype(np.uint8)))
 
 
-def ask(*points: tuple[float, float, int], box: Box | None = None, of: Pixels | None = None) -> Segment:
+def segment_call(*points: tuple[float, float, int], box: Box | None = None, of: Pixels | None = None) -> Segment:
     prompts = tuple(Point(x=x, y=y, label=label) for x, y, label in points)
     return Segment(photo=photo() if of is None else of, points=prompts, box=box)
 
@@ -36,48 +36,52 @@ def segmenter() -> Segmenter:
 
 
 @pytest.mark.parametrize("shape", [(64, 640), (640, 64), (33, 57), (256, 256)])
-def test_three_masks_of_the_photos_own_size_each_with_its_score(segmenter: Segmenter, shape: tuple[int, int]):
-    found = segmenter.segment([ask((shape[1] / 2, shape[0] / 2, 1), of=photo(*shape))])[0]
+def test_masks_have_the_photos_size_and_a_score_each(segmenter: Segmenter, shape: tuple[int, int]):
+    found = segmenter.segment([segment_call((shape[1] / 2, shape[0] / 2, 1), of=photo(*shape))])[0]
     assert found.masks.shape == (3, *shape)
     assert set(np.unique(found.masks)) <= {0, 255}
     assert np.array_equal(found.best, found.masks[int(np.argmax(found.scores))])
 
 
-def test_another_point_on_the_same_photo_pays_only_the_decoder():
+def test_another_point_on_a_photo_reuses_its_embedding():
     segmenter = Segmenter(SAM, CPU, MemoryEstimator(CPU), cache_bytes=10_000_000)
-    segmenter.segment([ask((150, 100, 1))])
-    again = segmenter.segment([ask((10, 10, 1))])[0]
+    segmenter.segment([segment_call((150, 100, 1))])
+    again = segmenter.segment([segment_call((10, 10, 1))])[0]
     assert (segmenter.embeddings.stats.hits, segmenter.embeddings.stats.misses) == (1, 1)
-    fresh = Segmenter(SAM, CPU, MemoryEstimator(CPU)).segment([ask((10, 10, 1))])[0]
+    fresh = Segmenter(SAM, CPU, MemoryEstimator(CPU)).segment([segment_call((10, 10, 1))])[0]
     assert np.array_equal(again.masks, fresh.masks)
 
 
-def test_a_photo_of_the_same_bytes_and_another_shape_is_another_photo():
+def test_equal_bytes_of_another_shape_are_another_photo():
     segmenter = Segmenter(SAM, CPU, MemoryEstimator(CPU), cache_bytes=10_000_000)
     one = photo(200, 300)
     other = Pixels(frozen_array(one.reshape(300, 200, 3)))
     for picture in (one, other):
-        segmenter.segment([ask((100, 100, 1), of=picture)])
+        segmenter.segment([segment_call((100, 100, 1), of=picture)])
     assert segmenter.embeddings.stats.hits == 0
 
 
-def test_points_and_boxes_change_what_is_found(segmenter: Segmenter):
-    whole = segmenter.segment([ask((150, 100, 1))])[0]
-    boxed = segmenter.segment([ask(box=Box(left=0, top=0, right=40, bottom=40))])[0]
-    without = segmenter.segment([ask((150, 100, 0), (10, 10, 1))])[0]
+def test_points_and_boxes_change_the_masks(segmenter: Segmenter):
+    whole = segmenter.segment([segment_call((150, 100, 1))])[0]
+    boxed = segmenter.segment([segment_call(box=Box(left=0, top=0, right=40, bottom=40))])[0]
+    without = segmenter.segment([segment_call((150, 100, 0), (10, 10, 1))])[0]
     assert not np.array_equal(whole.masks, boxed.masks)
     assert not np.array_equal(whole.masks, without.masks)
 
 
-def test_photos_are_encoded_together_each_once_and_found_as_if_alone():
+def test_photos_of_a_batch_are_encoded_once_and_segmented_as_if_alone():
     one, other = photo(), photo(333, 200)
-    asks = [ask((150, 100, 1), of=one), ask((100, 160, 1), of=other), ask((10, 10, 1), of=one)]
+    calls = [
+        segment_call((150, 100, 1), of=one),
+        segment_call((100, 160, 1), of=other),
+        segment_call((10, 10, 1), of=one),
+    ]
     segmenter = Segmenter(SAM, CPU, MemoryEstimator(CPU), cache_bytes=10_000_000)
-    segmenter.segment([ask((150, 100, 1), of=photo(60, 60))])
+    segmenter.segment([segment_call((150, 100, 1), of=photo(60, 60))])
     one_photo = segmenter.embeddings.stats.bytes
-    together = segmenter.segment(asks)
+    together = segmenter.segment(calls)
     assert segmenter.embeddings.stats.bytes == 3 * one_photo
-    for asked, found in zip(asks, together, strict=True):
-        alone = Segmenter(SAM, CPU, MemoryEstimator(CPU)).segment([asked])[0]
-        assert (alone.masks != found.masks).mean() < 1e-4, "a pixel on the outline may fall to the other side"
+    for one_call, found in zip(calls, together, strict=True):
+        alone = Segmenter(SAM, CPU, MemoryEstimator(CPU)).segment([one_call])[0]
+        assert (alone.masks != found.masks).mean() < 1e-4, "a pixel on the outline may differ"
         assert np.allclose(alone.scores, found.scores, atol=1e-4)

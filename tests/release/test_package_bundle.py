@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 
 from inpaint_server.errors import BundleError
 from inpaint_server.models import bundle as bundles
+from inpaint_server.models.layout import REQUIRED_FILES
+from inpaint_server.models.manifest import FileEntry, sha256, verify, write_manifest
 from scripts import package_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -35,11 +37,11 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def make_bundle(folder: Path) -> Path:
-    for number, path in enumerate(reversed(bundles.REQUIRED_FILES)):
+    for number, path in enumerate(reversed(REQUIRED_FILES)):
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f'{{"type": "vit_b", "number": {number}}}')
-    bundles.write_manifest(folder, name="tiny", version="1", licence="Apache-2.0", native_size=512)
+    write_manifest(folder, name="tiny", version="1", licence="Apache-2.0", native_size=512)
     return folder
 
 
@@ -76,7 +78,7 @@ def test_an_archive_unpacks_to_the_bundle_at_its_root(bundle: Path):
     unpacked = bundle.parent / "opt-ml-model"
     with tarfile.open(archived(bundle)) as tar:
         tar.extractall(unpacked, filter="data")
-    assert bundles.verify(unpacked) == []
+    assert verify(unpacked) == []
     assert bundles.open_bundle(unpacked).label == "tiny 1"
 
 
@@ -97,7 +99,7 @@ def test_the_same_files_make_the_same_bytes_wherever_and_whenever(bundle: Path, 
 def test_members_are_sorted_plain_files_of_nobody(bundle: Path):
     with tarfile.open(archived(bundle)) as tar:
         members = tar.getmembers()
-    assert [member.name for member in members] == [*sorted(bundles.REQUIRED_FILES), "bundle.json"]
+    assert [member.name for member in members] == [*sorted(REQUIRED_FILES), "bundle.json"]
     traits = {(member.type, member.mode, member.uid, member.gid, member.uname, member.mtime) for member in members}
     assert traits == {(tarfile.REGTYPE, 0o644, 0, 0, "", 315_532_800)}
 
@@ -121,7 +123,7 @@ def test_a_manifest_that_names_a_file_outside_is_not_shipped(bundle: Path):
     secret = bundle.parent / "secret"
     secret.write_text("x")
     manifest = bundles.open_bundle(bundle).manifest
-    entry = bundles.FileEntry(sha256=bundles.sha256(secret), bytes=1)
+    entry = FileEntry(sha256=sha256(secret), bytes=1)
     changed = manifest.model_copy(update={"files": {**manifest.files, "../secret": entry}})
     (bundle / "bundle.json").write_text(changed.model_dump_json())
     with pytest.raises(BundleError, match=r"\.\./secret is outside the bundle"):
@@ -179,7 +181,7 @@ def test_the_commands_print_the_checksum_and_what_is_wrong(bundle: Path):
     target = bundle.parent / "model.tar.gz"
     runner = CliRunner()
     packed = runner.invoke(package_bundle.app, ["archive", str(bundle), str(target)])
-    assert packed.stdout == f"{bundles.sha256(target)}  {target}\n"
+    assert packed.stdout == f"{sha256(target)}  {target}\n"
     assert runner.invoke(package_bundle.app, ["check", str(target)]).exit_code == 0
     bad = runner.invoke(package_bundle.app, ["check", str(rewritten(target, without=DRESSED))])
     assert (bad.exit_code, bad.stdout) == (1, f"{DRESSED} is missing.\n")
@@ -232,8 +234,8 @@ class Bucket:
 
 def checksums(bundle: Path) -> dict[str, str]:
     """In the order in which they have to arrive."""
-    paths = [*sorted(bundles.REQUIRED_FILES), "bundle.json"]
-    return {path: base64.b64encode(bytes.fromhex(bundles.sha256(bundle / path))).decode() for path in paths}
+    paths = [*sorted(REQUIRED_FILES), "bundle.json"]
+    return {path: base64.b64encode(bytes.fromhex(sha256(bundle / path))).decode() for path in paths}
 
 
 def test_every_file_goes_with_its_checksum_and_the_manifest_last(bundle: Path):

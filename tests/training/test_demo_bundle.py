@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from inpaint_server.models.bundle import DEMO, verify
+from inpaint_server.models.bundle import DEMO
+from inpaint_server.models.manifest import verify
 from training.assemble import size_in_bytes
 from training.dataset import Composites, render
 from training.evaluate import (

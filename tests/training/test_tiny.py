@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from inpaint_server.models.bundle import open_bundle, verify
+from inpaint_server.models.bundle import open_bundle
+from inpaint_server.models.manifest import verify
 from training.__main__ import main
 
 

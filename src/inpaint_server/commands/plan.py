@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from inpaint_server.domain.geometry import Size
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.models import bundle as bundles
-from inpaint_server.models.plan import ACCELERATORS, make_plan, of_bundle, of_stable_diffusion_15
+from inpaint_server.models.architectures import of_bundle, of_stable_diffusion_15
+from inpaint_server.models.plan import ACCELERATORS, make_plan
 from inpaint_server.settings import read
 
 PUBLISHED = "stable-diffusion-1.5"

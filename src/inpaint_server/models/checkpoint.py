@@ -1,4 +1,4 @@
-"""One diffusion model with what it needs around it: pictures to latents and back, words to embeddings."""
+"""One diffusion model with its autoencoder and text encoder."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Autoencoder = AutoencoderKL | AutoencoderTiny
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Checkpoint:
-    """Two checkpoints may hold the same VAE and text encoder.
+    """A UNet and what it needs. Two checkpoints may share a VAE and a text encoder.
 
     Attributes:
-        unet: The model that is evaluated in every step.
+        unet: Predicts noise or velocity, once in every step.
         vae: Pictures to latents and back.
-        text_encoder: Words to embeddings.
+        text_encoder: Prompts to embeddings.
         tokenizer: Of the text encoder.
-        noise_schedule: What the solvers are made from: betas, prediction type.
-        few_step: The same with a UNet trained for few steps, where the bundle has one.
+        noise_schedule: The scheduler's configuration: betas, prediction type.
+        few_step: The same with a UNet trained for few steps; None where the bundle has none.
     """
 
     unet: UNet2DConditionModel
@@ -40,7 +40,7 @@ class Checkpoint:
 
     @property
     def latent_scale(self) -> int:
-        """Pixels a latent cell stands for, along one side (8 for Stable Diffusion)."""
+        """Side of a latent cell in pixels (8 for Stable Diffusion)."""
         return (
             2 ** (len(self.vae.config["block_out_channels"]) - 1)
             if isinstance(self.vae, AutoencoderKL)
@@ -57,15 +57,15 @@ class Checkpoint:
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Latents of N x 3 x H x W pictures in [-1, 1]; of a KL autoencoder the mode, so that it draws no noise."""
-        latents = _in_range(self.vae, _encoded, pictures) * self.vae.config["scaling_factor"]
-        return latents.to(pictures.dtype)  # what overflowed lay in between; the UNet wants its own precision
+        latents = _without_overflow(self.vae, _encoded, pictures) * self.vae.config["scaling_factor"]
+        return latents.to(pictures.dtype)  # float32 after an overflow; the UNet expects its own precision
 
     def decode(self, latents: Tensor) -> Tensor:
         """N x 3 x H x W pictures, about [-1, 1]."""
-        return _in_range(self.vae, _decoded, latents / self.vae.config["scaling_factor"])
+        return _without_overflow(self.vae, _decoded, latents / self.vae.config["scaling_factor"])
 
     def embed(self, text: str) -> Tensor:
-        """1 x tokens x channels; what is longer than the text encoder's context is cut."""
+        """1 x tokens x channels; a prompt longer than the text encoder's context is truncated."""
         tokens = self.tokenizer(
             text,
             padding="max_length",
@@ -85,10 +85,10 @@ def _decoded(vae: Any, latents: Tensor) -> Tensor:
     return vae.decode(latents, return_dict=False)[0]
 
 
-def _in_range(vae: Autoencoder, call: Callable[[Any, Tensor], Tensor], rows: Tensor) -> Tensor:
-    """Call the autoencoder, and again in float32 where half precision overflows: a picture of NaN would be black."""
-    made = call(vae, rows)
-    if made.dtype == torch.float32 or made.isfinite().all() or not rows.isfinite().all():
-        return made
-    log.warning("autoencoder_overflowed", dtype=str(vae.dtype), retried="float32")
+def _without_overflow(vae: Autoencoder, call: Callable[[Any, Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Call the autoencoder, and again in float32 where half precision overflows: NaN would become black."""
+    result = call(vae, rows)
+    if result.dtype == torch.float32 or result.isfinite().all() or not rows.isfinite().all():
+        return result
+    log.warning("autoencoder_overflow", dtype=str(vae.dtype), retried_in="float32")
     return call(copy.deepcopy(vae).float(), rows.float())

@@ -1,4 +1,4 @@
-"""What one forward costs, without weights: operations and peak memory, counted on tensors that hold no data."""
+"""What one forward pass costs: operations and peak memory, counted on tensors that hold no data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """One forward of one model.
+    """The cost of one forward pass of one model.
 
     Attributes:
         operations: Floating-point operations; a multiply-add is two.
@@ -34,7 +34,7 @@ class Cost:
 
 
 def measure(module: nn.Module, forward: Callable[[], object]) -> Cost:
-    """Count one forward; on the meta device nothing is computed and nothing allocated.
+    """Count one forward pass; on the meta device nothing is computed and nothing allocated.
 
     Args:
         module: The model, for its weights.
@@ -51,15 +51,15 @@ def measure(module: nn.Module, forward: Callable[[], object]) -> Cost:
     )
 
 
-def counted(call: Callable[[], R]) -> tuple[R, int]:
-    """Make a call on real tensors; what it made, and the most bytes that lived at one time for it."""
+def with_peak_bytes(call: Callable[[], R]) -> tuple[R, int]:
+    """Make a call on real tensors; its result, and the most bytes that its tensors took at one time."""
     with _LiveBytes() as live:
-        made = call()
-    return made, live.peak
+        result = call()
+    return result, live.peak
 
 
 def weight_bytes(modules: Sequence[nn.Module]) -> int:
-    """Bytes of parameters and buffers; of a module named twice, once."""
+    """Bytes of parameters and buffers; those of a module given twice count once."""
     tensors = {id(tensor): tensor for module in modules for tensor in (*module.parameters(), *module.buffers())}
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
@@ -89,7 +89,7 @@ class _FusedAttention(TorchFunctionMode):
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Bytes of the storages that operations make, followed until the last tensor on each is gone."""
+    """Bytes of the storages that operations allocate, each counted until its last tensor is freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,6 +111,6 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def _key(tensor: Tensor) -> int:
-    """Which storage a tensor looks at: views share it with what they were made from."""
+    """The identity of a tensor's storage, which views share with their base."""
     # torch has no public name for a storage's identity
     return tensor.untyped_storage()._cdata  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]

@@ -1,4 +1,4 @@
-"""One pass under way: everything that is its own while it shares model evaluations with others."""
+"""The state of one diffusion pass between two steps; passes share model evaluations, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from inpaint_server.models.schedulers import takes_generator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Origin:
-    """What a pass starts from where it does not start from noise alone.
+class CanvasLatents:
+    """The canvas that a pass of a strength below 1 starts from.
 
     Attributes:
-        latents: 1 x 4 x h x w, the canvas as it was.
+        latents: 1 x 4 x h x w, the canvas without noise.
         noise: 1 x 4 x h x w, the pass's own.
-        change: 1 x 1 x h x w, how much of each cell may change, 0 (nothing) to 1 (all the time).
+        change_map: 1 x 1 x h x w, how much each cell may change, from 0 (not at all) to 1 (in every step).
     """
 
     latents: Tensor
     noise: Tensor
-    change: Tensor
+    change_map: Tensor
 
-    def at(self, scheduler: Any, timestep: Tensor) -> Tensor:
-        """The canvas under as much noise as there is at a time step."""
+    def noised(self, scheduler: Any, timestep: Tensor) -> Tensor:
+        """The canvas with the noise of a time step, 1 x 4 x h x w."""
         return scheduler.add_noise(self.latents, self.noise, timestep[None])
 
 
@@ -38,37 +38,38 @@ class DenoisingState:
 
     Attributes:
         checkpoint: The model it runs on.
-        sampling: How it samples.
-        scheduler: Its own solver.
+        sampling: Steps, guidance and scheduler.
+        scheduler: The pass's own instance.
         latents: 1 x 4 x h x w, what is being denoised.
-        context: 1 x 5 x h x w for inpainting (mask, then the masked picture's latents), else None.
-        conditioning: Rows x tokens x channels: with guidance the negative prompt's embedding, then the prompt's, then
-            those of the regions with words of their own.
-        shares: P x 1 x h x w, how much each of P prompts counts in each cell; they add up to 1. None: one prompt.
-        generator: The pass's own noise, on the CPU.
-        first: Steps of the solver that are left out, since the pass starts from the canvas under noise.
-        origin: That canvas; None where it starts from noise alone.
+        mask_latents: 1 x 5 x h x w for inpainting (mask, then the masked picture's latents), else None.
+        conditioning: Rows x tokens x channels: with guidance the negative prompt's embeddings, then the prompt's, then
+            those of each region's prompt.
+        region_weights: P x 1 x h x w, the weight of each of P prompts in each cell, which add up to 1; None for one
+            prompt.
+        generator: Of the pass's noise, on the CPU.
+        first_step: Steps of the scheduler that are left out because the pass starts from the canvas.
+        canvas: That canvas; None for a pass that starts from noise.
         step: Steps done.
-        deep: Rows x C x h x w, the deep features of the last full evaluation, where they are used again.
+        deep_features: Rows x C x h x w of the last full evaluation, where later steps reuse them; else None.
     """
 
     checkpoint: Checkpoint
     sampling: Sampling
     scheduler: Any
     latents: Tensor
-    context: Tensor | None
+    mask_latents: Tensor | None
     conditioning: Tensor
-    shares: Tensor | None
+    region_weights: Tensor | None
     generator: torch.Generator
-    first: int = 0
-    origin: Origin | None = None
+    first_step: int = 0
+    canvas: CanvasLatents | None = None
     step: int = 0
-    deep: Tensor | None = None
+    deep_features: Tensor | None = None
 
     @property
     def steps(self) -> int:
-        """Steps this pass takes."""
-        return len(self.scheduler.timesteps) - self.first
+        """Steps that this pass takes."""
+        return len(self.scheduler.timesteps) - self.first_step
 
     @property
     def done(self) -> bool:
@@ -78,12 +79,12 @@ class DenoisingState:
     @property
     def batch_key(self) -> tuple[int, torch.Size, bool]:
         """Passes with equal keys can share a model evaluation."""
-        return id(self.checkpoint), self.latents.shape, self.reuses
+        return id(self.checkpoint), self.latents.shape, self.reuses_features
 
     @property
     def timestep(self) -> Tensor:
         """The current time step, a scalar tensor."""
-        return self.scheduler.timesteps[self.first + self.step]
+        return self.scheduler.timesteps[self.first_step + self.step]
 
     @property
     def guided(self) -> bool:
@@ -92,70 +93,72 @@ class DenoisingState:
         return self.sampling.guidance_scale > 1 and start * self.steps <= self.step < end * self.steps
 
     @property
-    def words(self) -> Tensor:
-        """What the current step is conditioned on, one row for each row of the model evaluation."""
-        prompts = 1 if self.shares is None else len(self.shares)
+    def prompt_embeds(self) -> Tensor:
+        """Rows x tokens x channels, the embeddings for each row of the current step's model evaluation."""
+        prompts = 1 if self.region_weights is None else len(self.region_weights)
         return self.conditioning if self.guided else self.conditioning[-prompts:]
 
     @property
-    def reuses(self) -> bool:
-        """Whether the current step takes the deep features of an earlier one."""
+    def reuses_features(self) -> bool:
+        """Whether the current step reuses the deep features of an earlier one."""
         due = self.step % self.sampling.reuse_features == 0
-        return not due and self.deep is not None and len(self.deep) >= len(self.words)
+        return not due and self.deep_features is not None and len(self.deep_features) >= len(self.prompt_embeds)
 
     @property
-    def keeps(self) -> bool:
-        """Whether the deep features of the current step are used again."""
+    def caches_features(self) -> bool:
+        """Whether later steps may reuse the current step's deep features."""
         return self.sampling.reuse_features > 1
 
     @property
     def model_input(self) -> Tensor:
-        """1 x 4 or 9 x h x w, what the model sees in the current step."""
+        """1 x 4 or 9 x h x w, the UNet's input in the current step."""
         scaled = self.scheduler.scale_model_input(self.latents, self.timestep)
-        return scaled if self.context is None else torch.cat([scaled, self.context], dim=1)
+        return scaled if self.mask_latents is None else torch.cat([scaled, self.mask_latents], dim=1)
 
-    def start_from(self, origin: Origin, strength: float) -> None:
-        """Start from a canvas under noise instead of from noise alone.
+    def start_from(self, canvas: CanvasLatents, strength: float) -> None:
+        """Start from a canvas with noise instead of from noise alone.
 
         Args:
-            origin: The canvas.
-            strength: The part of the steps that is made, (0, 1].
+            canvas: The canvas.
+            strength: The fraction of the steps that is taken, (0, 1].
         """
-        whole = len(self.scheduler.timesteps)
-        self.origin, self.first = origin, min(whole - 1, round(whole * (1 - strength)))
-        if hasattr(self.scheduler, "set_begin_index"):  # the others keep no count of their steps
-            self.scheduler.set_begin_index(self.first)
-        self.latents = origin.at(self.scheduler, self.timestep)
+        steps = len(self.scheduler.timesteps)
+        self.canvas, self.first_step = canvas, min(steps - 1, round(steps * (1 - strength)))
+        if hasattr(self.scheduler, "set_begin_index"):  # the others do not count their steps
+            self.scheduler.set_begin_index(self.first_step)
+        self.latents = canvas.noised(self.scheduler, self.timestep)
 
     def advance(self, prediction: Tensor) -> None:
-        """One step of the solver.
+        """Make one step of the solver.
 
         Args:
-            prediction: What the model said, one row for each row of `words`.
+            prediction: The model's, one row for each row of `prompt_embeds`.
         """
         noise = {"generator": self.generator} if takes_generator(self.scheduler) else {}
         guided = self._guided(prediction)
         self.latents = self.scheduler.step(guided, self.timestep, self.latents, return_dict=False, **noise)[0]
         self.step += 1
-        if self.origin is not None:
-            self.latents = self._with_origin(self.origin)
+        if self.canvas is not None:
+            self.latents = self._with_canvas(self.canvas)
 
-    def _with_origin(self, origin: Origin) -> Tensor:
-        """The latents, and the canvas as it was where it may not change yet.
+    def _with_canvas(self, canvas: CanvasLatents) -> Tensor:
+        """The latents, with the canvas's own in the cells that may not change yet.
 
-        Levin and Fried, Differential Diffusion, 2023, algorithm 1: the less a cell may change, the later it is let go.
+        Levin and Fried, Differential Diffusion, 2023, algorithm 1: the less a cell may change, the later it is freed.
         """
-        as_it_was = origin.latents if self.done else origin.at(self.scheduler, self.timestep)
-        return torch.where(origin.change > 1 - self.step / self.steps, self.latents, as_it_was)
+        unchanged = canvas.latents if self.done else canvas.noised(self.scheduler, self.timestep)
+        return torch.where(canvas.change_map > 1 - self.step / self.steps, self.latents, unchanged)
 
     def _guided(self, prediction: Tensor) -> Tensor:
         """Classifier-free guidance (Ho and Salimans, 2022, eq. 6, in the form e_u + s (e_c - e_u)).
 
-        With several prompts e_c is their regional blend: in each cell what its prompt says (after Bar-Tal et al.,
+        With several prompts e_c is the average of their predictions, weighted in each cell (after Bar-Tal et al.,
         MultiDiffusion, 2023, eq. 5, with one window for all).
         """
         prompted = prediction[1:] if self.guided else prediction
-        conditional = prompted if self.shares is None else (self.shares * prompted).sum(dim=0, keepdim=True)
+        conditional = (
+            prompted if self.region_weights is None else (self.region_weights * prompted).sum(dim=0, keepdim=True)
+        )
         if not self.guided:
             return conditional
         return prediction[:1] + self.sampling.guidance_scale * (conditional - prediction[:1])

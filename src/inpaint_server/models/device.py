@@ -1,4 +1,4 @@
-"""Where the models run and in which precision; the device's own failures as ours."""
+"""Where the models run and in which precision; out of memory as an error of ours."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class Device:
 
 
 def choose(device: DeviceName, precision: PrecisionName) -> Device:
-    """The device asked for; `auto`: CUDA where there is one, float16 on it, float32 on the CPU.
+    """The device and precision for the settings; `auto`: CUDA where there is one, float16 on it, float32 on the CPU.
 
     Raises:
-        SettingsError: CUDA was asked for and is not there.
+        SettingsError: there is no CUDA device for the setting `cuda`.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise SettingsError(
@@ -57,8 +57,8 @@ def choose(device: DeviceName, precision: PrecisionName) -> Device:
             field="INPAINT_DEVICE",
         )
     kind = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    usual = "float16" if kind == "cuda" else "float32"
-    dtype: torch.dtype = getattr(torch, usual if precision == "auto" else precision)
+    default = "float16" if kind == "cuda" else "float32"
+    dtype: torch.dtype = getattr(torch, default if precision == "auto" else precision)
     return Device(torch_device=torch.device(kind), dtype=dtype)
 
 
@@ -82,29 +82,29 @@ def enable_attention(unets: list[UNet2DConditionModel], device: Device) -> str:
 
 @contextmanager
 def translate_out_of_memory() -> Generator[None]:
-    """Turn an allocator's failure into `OutOfMemory`, with the memory it held given back.
+    """Translate an allocator's failure into `OutOfMemory`, and free what the failed call held.
 
     Raises:
-        OutOfMemory: the device (or the host) could not hold what was asked for.
+        OutOfMemory: the device or the host had too little memory.
     """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        _give_back(error)
+        _free_frames(error)
         raise OutOfMemory(_ADVICE) from None
     except RuntimeError as error:
-        if not any(words in str(error) for words in _HOST_ALLOCATOR_SAYS):
+        if not any(message in str(error) for message in _HOST_ALLOCATOR_MESSAGES):
             raise
-        _give_back(error)
+        _free_frames(error)
         raise OutOfMemory(_ADVICE) from None
 
 
-_HOST_ALLOCATOR_SAYS = ("can't allocate memory", "not enough memory")
+_HOST_ALLOCATOR_MESSAGES = ("can't allocate memory", "not enough memory")
 _ADVICE = "The device's memory does not hold a picture of this size: make `width` and `height` smaller."
 
 
-def _give_back(error: BaseException) -> None:
-    """Free what the failed call held: its frames live on in the error's traceback, and their tensors with them."""
+def _free_frames(error: BaseException) -> None:
+    """Free the failed call's tensors, which the frames in its traceback still reference."""
     traceback.clear_frames(error.__traceback__)
     gc.collect()
     if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""The bundle's safety checker: CLIP's view of a picture against the concepts it was published with."""
+"""The bundle's safety checker: it compares a picture's CLIP embedding with those of unsafe concepts."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class SafetyChecker:
         self._checker = load(StableDiffusionSafetyChecker, folder, device)
 
     @torch.inference_mode()
-    def check_safety(self, asks: Sequence[CheckSafety]) -> list[bool]:
-        """Whether each picture is taken for unsafe.
+    def check_safety(self, calls: Sequence[CheckSafety]) -> list[bool]:
+        """Whether each picture is classified as unsafe.
 
         Raises:
             OutOfMemory: the pictures do not fit beside the other models.
         """
-        pictures = [Image.fromarray(ask.picture) for ask in asks]
+        pictures = [Image.fromarray(call.picture) for call in calls]
         with translate_out_of_memory():
-            seen = self._processor(pictures, return_tensors="pt").pixel_values
-            # The checker blackens what it finds: it gets something else to blacken.
+            inputs = self._processor(pictures, return_tensors="pt").pixel_values
+            # The checker blackens the images it finds unsafe: it gets blank ones.
             blank = np.zeros((len(pictures), 1, 1, 3), np.float32)
-            _, found = self._checker(clip_input=seen.to(self._device.torch_device, self._device.dtype), images=blank)
-        return [bool(one) for one in found]
+            _, unsafe = self._checker(clip_input=inputs.to(self._device.torch_device, self._device.dtype), images=blank)
+        return [bool(flag) for flag in unsafe]

@@ -10,7 +10,7 @@ from typing import Any, Self
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
-# Mean and standard deviation of ImageNet in RGB, range [0, 255]: what every published checkpoint was trained with.
+# Mean and standard deviation of ImageNet in RGB, range [0, 255]: every published checkpoint was trained with them.
 PIXEL_MEAN = [123.675, 116.28, 103.53]
 PIXEL_STD = [58.395, 57.12, 57.375]
 
@@ -48,7 +48,7 @@ class SamConfig:
     iou_head_hidden_dim: int = 256
 
     def __post_init__(self) -> None:
-        """Refuses sizes that cannot be built."""
+        """Raises ValueError for sizes that cannot be built."""
         object.__setattr__(self, "global_attn_indexes", tuple(self.global_attn_indexes))
         if self.image_size % self.patch_size:
             raise ValueError(f"image_size {self.image_size} must be a multiple of patch_size {self.patch_size}")
@@ -64,7 +64,7 @@ class SamConfig:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
-        """Reads the words of `sam/config.json`.
+        """Reads the fields of `sam/config.json`.
 
         Args:
             values: `type`, and for the type `custom` any of this class's fields beside it.
@@ -90,7 +90,7 @@ class SamConfig:
         return cls.from_mapping(json.loads(path.read_text(encoding="utf-8")))
 
     def to_mapping(self) -> dict[str, Any]:
-        """The words of `sam/config.json`: a published size by its name alone, any other in full."""
+        """The fields of `sam/config.json`: a published size by its name alone, any other in full."""
         for name, published in PUBLISHED.items():
             if self == published:
                 return {"type": name}
@@ -118,7 +118,7 @@ def build_sam(config: SamConfig) -> Sam:
             depth=config.depth,
             num_heads=config.num_heads,
             out_chans=config.out_chans,
-            norm_layer=partial(nn.LayerNorm, eps=1e-6),  # pyright: ignore[reportArgumentType] - makes one, as a class does
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),  # pyright: ignore[reportArgumentType] - returns a module, as a class does
             use_rel_pos=True,
             window_size=config.window_size,
             global_attn_indexes=config.global_attn_indexes,

@@ -1,4 +1,4 @@
-"""The solvers by their wire names, each made fresh for one pass from the bundle's own noise schedule."""
+"""The schedulers by their wire names; each pass has an instance of its own, from the bundle's noise schedule."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from diffusers import (
 
 from inpaint_server.domain.request import Scheduler
 
-_SOLVERS: dict[Scheduler, tuple[Any, dict[str, Any]]] = {
+_SCHEDULERS: dict[Scheduler, tuple[Any, dict[str, Any]]] = {
     # Lu et al., DPM-Solver++, 2022 (2M), with the noise levels of Karras et al., 2022, eq. 5.
     "dpmpp_2m_karras": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True}),
     "dpmpp_2m": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++"}),
@@ -32,21 +32,21 @@ _SOLVERS: dict[Scheduler, tuple[Any, dict[str, Any]]] = {
 
 
 def make_scheduler(name: Scheduler, noise_schedule: dict[str, Any]) -> Any:
-    """A scheduler of its own for one pass: solvers keep the history of what they have seen.
+    """A new scheduler for one pass: schedulers keep the predictions of earlier steps.
 
     Args:
         name: The wire's name.
         noise_schedule: The bundle's `scheduler_config.json` (betas, prediction type, steps offset).
     """
-    solver, options = _SOLVERS[name]
-    return solver.from_config(noise_schedule, **options)
+    kind, options = _SCHEDULERS[name]
+    return kind.from_config(noise_schedule, **options)
 
 
 def takes_generator(scheduler: Any) -> bool:
-    """Whether the solver draws noise of its own in `step`."""
+    """Whether the scheduler draws noise in `step`."""
     return _step_takes_generator(type(scheduler))
 
 
 @cache
-def _step_takes_generator(solver: Any) -> bool:
-    return "generator" in inspect.signature(solver.step).parameters
+def _step_takes_generator(kind: Any) -> bool:
+    return "generator" in inspect.signature(kind.step).parameters

@@ -1,4 +1,4 @@
-"""Segment Anything as one function: photo and prompts in, three candidate masks out.
+"""Segment Anything as one function: photo, points and box in, three masks out.
 
 Kirillov et al., Segment Anything, 2023, section 3: an ambiguous prompt gets three masks and a predicted
 intersection over union for each.
@@ -27,26 +27,26 @@ from inpaint_server.models.sam import PIXEL_MEAN, PIXEL_STD, SamConfig, build_sa
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """What the image encoder makes of a photo: 1 x C x h x w float32, and the resized photo's height and width."""
+    """The image encoder's output, 1 x C x h x w float32, and the resized photo's height and width."""
 
     features: Tensor
     resized: tuple[int, int]
 
 
 class Segmenter:
-    """Holds the model, and the embeddings of the photos seen last: a new point on one of them costs only the decoder.
+    """Holds the model and a cache of photos' embeddings: another point on a cached photo costs only the decoder.
 
     Args:
         folder: `config.json` and `model.safetensors`.
         device: Where it runs.
-        gauge: Measures what calls take.
+        estimator: Measures the memory that calls take.
         cache_bytes: Bytes of embeddings kept.
     """
 
-    def __init__(self, folder: Path, device: Device, gauge: MemoryEstimator, cache_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, device: Device, estimator: MemoryEstimator, cache_bytes: int = 0) -> None:
         self._device = device
-        self._gauge = gauge
-        self.embeddings: Cache[bytes, Embedding] = Cache(cache_bytes, lambda kept: kept.features.nbytes)
+        self._estimator = estimator
+        self.embeddings: Cache[bytes, Embedding] = Cache(cache_bytes, lambda embedding: embedding.features.nbytes)
         with torch.device("meta"):
             self._sam = build_sam(SamConfig.from_json(folder / "config.json"))
         weights = load_file(folder / "model.safetensors")
@@ -60,23 +60,24 @@ class Segmenter:
         self._resize = ResizeLongestSide(self._sam.image_encoder.img_size)
 
     @torch.inference_mode()
-    def segment(self, asks: Sequence[Segment]) -> list[MaskProposals]:
-        """For each ask three candidate masks of its photo's size; the photos are encoded together, each once.
+    def segment(self, calls: Sequence[Segment]) -> list[MaskProposals]:
+        """Three masks of the photo's size for each call; the photos are encoded together, each once.
 
         Raises:
             OutOfMemory: the photos do not fit beside the other models.
         """
         with translate_out_of_memory():
-            return [self._decode(ask, known) for ask, known in zip(asks, self._embeddings(asks), strict=True)]
+            embeddings = self._embeddings(calls)
+            return [self._decode(call, embedding) for call, embedding in zip(calls, embeddings, strict=True)]
 
-    def _embeddings(self, asks: Sequence[Segment]) -> list[Embedding]:
-        keys = [content_key(ask.photo) for ask in asks]
-        known = {key: self.embeddings.get(key) for ask, key in zip(asks, keys, strict=True) if ask.remember}
-        unknown = {key: ask.photo for ask, key in zip(asks, keys, strict=True) if known.get(key) is None}
-        made = dict(zip(unknown, self._embed(list(unknown.values())), strict=True)) if unknown else {}
-        for key in known.keys() & made.keys():
-            self.embeddings.put(key, made[key])
-        return [known.get(key) or made[key] for key in keys]
+    def _embeddings(self, calls: Sequence[Segment]) -> list[Embedding]:
+        keys = [content_key(call.photo) for call in calls]
+        cached = {key: self.embeddings.get(key) for call, key in zip(calls, keys, strict=True) if call.remember}
+        photos = {key: call.photo for call, key in zip(calls, keys, strict=True) if cached.get(key) is None}
+        embedded = dict(zip(photos, self._embed(list(photos.values())), strict=True)) if photos else {}
+        for key in cached.keys() & embedded.keys():
+            self.embeddings.put(key, embedded[key])
+        return [cached.get(key) or embedded[key] for key in keys]
 
     def _embed(self, photos: Sequence[Pixels]) -> list[Embedding]:
         resized = [np.array(self._resize.apply_image(photo)) for photo in photos]
@@ -86,17 +87,19 @@ class Segmenter:
             )
             for small in resized
         ]
-        features = self._gauge.in_parts("photos", torch.cat(pictures).to(self._device.dtype), self._sam.image_encoder)
+        features = self._estimator.run_in_chunks(
+            "photos", torch.cat(pictures).to(self._device.dtype), self._sam.image_encoder
+        )
         return [
-            # A copy of its own: a view would keep the whole batch in the cache.
-            Embedding(one.clone(), (small.shape[0], small.shape[1]))
-            for one, small in zip(features.float().split(1), resized, strict=True)
+            # A copy: a view would keep the whole batch in the cache.
+            Embedding(row.clone(), (small.shape[0], small.shape[1]))
+            for row, small in zip(features.float().split(1), resized, strict=True)
         ]
 
-    def _decode(self, ask: Segment, embedding: Embedding) -> MaskProposals:
-        size = Size(height=ask.photo.shape[0], width=ask.photo.shape[1])
+    def _decode(self, call: Segment, embedding: Embedding) -> MaskProposals:
+        size = Size(height=call.photo.shape[0], width=call.photo.shape[1])
         sparse, dense = self._sam.prompt_encoder(
-            points=self._points(ask.points, size), boxes=self._box(ask.box, size), masks=None
+            points=self._points(call.points, size), boxes=self._box(call.box, size), masks=None
         )
         logits, scores = self._sam.mask_decoder(
             image_embeddings=embedding.features,

@@ -54,7 +54,7 @@ def load(settings: Settings) -> Loaded:
         photo_cache_bytes=int(settings.photo_cache_mb * 1e6),
         prompt_cache_bytes=int(settings.prompt_cache_mb * 1e6),
     )
-    memory.give_back()
+    memory.trim_heap()
     log.info("weights_loaded", bundle=models.card.bundle)
     engine = Engine(
         models,
@@ -62,7 +62,7 @@ def load(settings: Settings) -> Loaded:
         max_batch=settings.max_batch,
         background_cache_bytes=int(settings.background_cache_mb * 1e6),
         mask_cache_bytes=int(settings.mask_cache_mb * 1e6),
-        on_idle=memory.give_back,
+        on_idle=memory.trim_heap,
     )
     limits = Limits(
         max_body_bytes=settings.max_body_bytes,

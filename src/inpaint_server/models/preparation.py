@@ -1,0 +1,160 @@
+"""What a pass needs before its first step: noise, latents of its canvas, prompt embeddings, weights of its regions."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from inpaint_server.cache import Cache
+from inpaint_server.domain.calls import DiffusionCall, Generate, Inpaint
+from inpaint_server.domain.geometry import Size
+from inpaint_server.models.checkpoint import Checkpoint
+from inpaint_server.models.denoising import CanvasLatents, DenoisingState
+from inpaint_server.models.device import Device
+from inpaint_server.models.memory import MemoryEstimator
+from inpaint_server.models.schedulers import make_scheduler
+from inpaint_server.models.tensors import mask_tensor, picture_tensor
+
+_FEATHER_CELLS = 2
+"""Latent cells over which what is repainted from a canvas fades into what is kept of it."""
+
+
+class PassPreparation:
+    """Begins passes on two checkpoints.
+
+    Args:
+        text_to_image: Stable Diffusion.
+        inpainting: Stable Diffusion Inpainting.
+        device: Where both run.
+        estimator: Measures the memory that calls take.
+        cache_bytes: Bytes of prompt embeddings kept.
+    """
+
+    def __init__(
+        self,
+        text_to_image: Checkpoint,
+        inpainting: Checkpoint,
+        device: Device,
+        estimator: MemoryEstimator,
+        cache_bytes: int,
+    ) -> None:
+        self.embeddings: Cache[tuple[int, str], Tensor] = Cache(cache_bytes, lambda embeds: embeds.nbytes)
+        self._text_to_image = text_to_image
+        self._inpainting = inpainting
+        self._device = device
+        self._estimator = estimator
+
+    def begin(self, calls: Sequence[DiffusionCall]) -> list[DenoisingState]:
+        """The states of passes before their first step; the canvases of one size are encoded together."""
+        inpaints = [call for call in calls if isinstance(call, Inpaint)]
+        mask_latents = iter(self._mask_latents(inpaints))
+        canvases = [picture_tensor(call.canvas) for call in inpaints if call.strength < 1]
+        latents = iter(self.encode(self._inpainting, canvases))
+        return [
+            self._begin(
+                call,
+                next(mask_latents) if isinstance(call, Inpaint) else None,
+                next(latents) if isinstance(call, Inpaint) and call.strength < 1 else None,
+            )
+            for call in calls
+        ]
+
+    def encode(self, checkpoint: Checkpoint, pictures: Sequence[Tensor]) -> list[Tensor]:
+        """1 x 4 x h x w latents of each 3 x H x W picture in [-1, 1]; those of one size are encoded together."""
+        latents: dict[int, Tensor] = {}
+        for indices in equal_indices([picture.shape for picture in pictures]):
+            batch = torch.stack([pictures[index] for index in indices])
+            batch = batch.to(self._device.torch_device, self._device.dtype)
+            encoded = self._estimator.run_in_chunks(f"encode {id(checkpoint.vae)}", batch, checkpoint.encode)
+            latents.update(zip(indices, encoded.split(1), strict=True))
+        return [latents[index] for index in range(len(pictures))]
+
+    def embed(self, checkpoint: Checkpoint, prompts: Sequence[str]) -> Tensor:
+        """Embeddings of prompts, prompts x tokens x channels."""
+        key = id(checkpoint.text_encoder)
+        return torch.cat(
+            [
+                self.embeddings.get_or_compute((key, prompt), lambda prompt=prompt: checkpoint.embed(prompt))
+                for prompt in prompts
+            ]
+        )
+
+    def _begin(self, call: DiffusionCall, mask_latents: Tensor | None, canvas: Tensor | None) -> DenoisingState:
+        checkpoint = self._checkpoint(call)
+        size = (
+            call.size if isinstance(call, Generate) else Size(height=call.canvas.shape[0], width=call.canvas.shape[1])
+        )
+        scheduler = make_scheduler(call.sampling.scheduler, checkpoint.noise_schedule)
+        scheduler.set_timesteps(call.sampling.steps, device=self._device.torch_device)
+        generator = torch.Generator().manual_seed(call.noise_seed)
+        noise = checkpoint.noise(size.height, size.width, generator)
+        state = DenoisingState(
+            checkpoint=checkpoint,
+            sampling=call.sampling,
+            scheduler=scheduler,
+            latents=noise * scheduler.init_noise_sigma,
+            mask_latents=mask_latents,
+            conditioning=self._conditioning(checkpoint, call),
+            region_weights=None if isinstance(call, Generate) else self._region_weights(checkpoint, call),
+            generator=generator,
+        )
+        if isinstance(call, Inpaint) and canvas is not None:
+            start = CanvasLatents(latents=canvas, noise=noise, change_map=_change_map(canvas, call))
+            state.start_from(start, call.strength)
+        return state
+
+    def _checkpoint(self, call: DiffusionCall) -> Checkpoint:
+        checkpoint = self._text_to_image if isinstance(call, Generate) else self._inpainting
+        if not call.sampling.few_step_weights:
+            return checkpoint
+        assert checkpoint.few_step is not None, "few-step weights are requested only where the bundle has them"
+        return checkpoint.few_step
+
+    def _mask_latents(self, calls: Sequence[Inpaint]) -> list[Tensor]:
+        """The inpainting model's five extra channels for each call: mask at latent size, masked picture's latents."""
+        masks = [mask_tensor(call.mask) for call in calls]
+        masked = [picture_tensor(call.canvas) * (1 - mask) for call, mask in zip(calls, masks, strict=True)]
+        return [
+            torch.cat([functional.interpolate(mask[None], size=latents.shape[-2:]).to(latents), latents], dim=1)
+            for mask, latents in zip(masks, self.encode(self._inpainting, masked), strict=True)
+        ]
+
+    def _conditioning(self, checkpoint: Checkpoint, call: DiffusionCall) -> Tensor:
+        """Rows x tokens x channels: the negative prompt where guidance needs it, the prompt, the regions' prompts."""
+        regions = () if isinstance(call, Generate) else call.regions
+        negative = [call.negative_prompt] if call.sampling.guidance_scale > 1 else []
+        return self.embed(checkpoint, [*negative, call.prompt, *(region.prompt for region in regions)])
+
+    def _region_weights(self, checkpoint: Checkpoint, call: Inpaint) -> Tensor | None:
+        """P x 1 x h x w: in each latent cell the weight of the prompt, then of each region's; they add up to 1.
+
+        A cell that a region's outline crosses is weighted by its pixels on either side.
+        """
+        if not call.regions:
+            return None
+        masks = torch.cat([mask_tensor(region.mask) for region in call.regions])
+        weights = [torch.ones_like(masks[0])]
+        for mask in masks:
+            weights = [*(weight * (1 - mask) for weight in weights), mask]
+        cells = functional.avg_pool2d(torch.stack(weights)[:, None], checkpoint.latent_scale)
+        return cells.to(self._device.torch_device, self._device.dtype)
+
+
+def equal_indices(keys: Sequence[Hashable]) -> list[list[int]]:
+    """The indices of equal keys, grouped."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, key in enumerate(keys):
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())
+
+
+def _change_map(canvas: Tensor, call: Inpaint) -> Tensor:
+    """1 x 1 x h x w: 1 well inside what is repainted, less in its outermost cells, 0 where everything is kept."""
+    mask = functional.interpolate(mask_tensor(call.mask)[None], size=canvas.shape[-2:])
+    near = functional.avg_pool2d(
+        mask, 2 * _FEATHER_CELLS + 1, stride=1, padding=_FEATHER_CELLS, count_include_pad=False
+    )
+    return (mask * (2 * near - 1).clamp(min=0)).to(canvas)

@@ -1,0 +1,25 @@
+"""Pictures and masks as tensors and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inpaint_server.domain.arrays import PaintMask, Pixels, frozen_array
+
+
+def picture_tensor(pixels: Pixels) -> Tensor:
+    """A picture as 3 x H x W float32 in [-1, 1]."""
+    return torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1) / 127.5 - 1
+
+
+def mask_tensor(mask: PaintMask) -> Tensor:
+    """A mask as 1 x H x W float32: 1 where the canvas is repainted, else 0."""
+    return torch.from_numpy((mask > 127).astype(np.float32))[None]
+
+
+def pixels_of(unit: Tensor) -> Pixels:
+    """A 3 x H x W tensor, about [0, 1], as H x W x 3 uint8: clamped and rounded."""
+    values = unit.float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+    return Pixels(frozen_array(np.rint(values * 255).astype(np.uint8)))
