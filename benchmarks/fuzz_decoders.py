@@ -17,7 +17,7 @@ with atheris.instrument_imports(include=["inpaint_server", "python_multipart", "
     from inpaint_server.domain.geometry import Size
     from inpaint_server.domain.request import BundleDefaults
     from inpaint_server.errors import InpaintServerError
-    from inpaint_server.wire.decode import Limits, Reader
+    from inpaint_server.wire.decode import Limits, RequestReader
 
 KINDS = (
     "image/png",
@@ -28,7 +28,7 @@ KINDS = (
     "image/webp",
 )
 ATTRIBUTES = '{"background_prompt": "beach", "foreground_prompt": "sand", "seed": 1}'
-READER = Reader(
+READER = RequestReader(
     Limits(max_body_bytes=1_000_000, max_pixels=200_000, max_canvas_pixels=100_000),
     BundleDefaults(size=Size(height=64, width=64)),
 )

@@ -17,7 +17,7 @@ from inpaint_server.server import process as engine_process
 from inpaint_server.server.loading import Loaded
 from inpaint_server.server.loading import load as load_bundle
 from inpaint_server.settings import Settings
-from inpaint_server.wire import encode as outgoing
+from inpaint_server.wire import encode
 from testing.plain_app import load as load_plain
 from testing.plain_backend import PlainBackend
 
@@ -53,7 +53,7 @@ def main() -> None:
         painter = TorchBackend
     painter.segment = gated("mask", painter.segment)
     painter.advance = gated("pass", painter.advance)
-    outgoing.encode = gated("encode", outgoing.encode)
+    encode.encode = gated("encode", encode.encode)
     engine_process.main(load)
 
 

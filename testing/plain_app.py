@@ -23,7 +23,7 @@ from inpaint_server.engine.engine import Engine
 from inpaint_server.server.app import EngineApp
 from inpaint_server.server.loading import Loaded
 from inpaint_server.settings import Settings
-from inpaint_server.wire.decode import Limits, Reader
+from inpaint_server.wire.decode import Limits, RequestReader
 from testing.plain_backend import PlainBackend, PlainPass
 
 WAIT_S = 30
@@ -45,7 +45,7 @@ def load(given: Settings, painter: PlainBackend | None = None, card: ModelCard =
         background_cache_bytes=int(given.background_cache_mb * 1e6),
         mask_cache_bytes=int(given.mask_cache_mb * 1e6),
     )
-    return Loaded(engine=engine, reader=Reader(limits, defaults), card=card)
+    return Loaded(engine=engine, reader=RequestReader(limits, defaults), card=card)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -10,16 +10,17 @@ from threading import Event, Thread
 from typing import Any
 
 import uvicorn
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from inpaint_server.domain.geometry import Size
 from inpaint_server.domain.request import BundleDefaults
 from inpaint_server.domain.results import ModelCard
 from inpaint_server.engine.engine import Engine
+from inpaint_server.errors import DeadlineExceeded, Internal, Overloaded
 from inpaint_server.server.app import EngineApp
 from inpaint_server.server.loading import Loaded
 from inpaint_server.settings import Settings
-from inpaint_server.wire.decode import Limits, Reader
+from inpaint_server.wire.decode import Limits, RequestReader
 from inpaint_server.wire.signing import Sign
 from testing.plain_backend import PlainBackend
 
@@ -65,8 +66,9 @@ class QuickServer:
             return await self._app.asgi(scope, receive, send)
         if self.refusals:
             status, headers = self.refusals.pop(0)
-            told = {"error": {"code": _CODES.get(status, "internal"), "message": "Not now.", "request_id": "r"}}
-            return await JSONResponse(told, status, dict(headers))(scope, receive, send)
+            error = _ERRORS[status]("Not now.")
+            refusal = Response(error.to_json("r"), status, dict(headers), "application/json")
+            return await refusal(scope, receive, send)
         body = bytearray()
         while True:
             message = await receive()
@@ -95,14 +97,14 @@ class QuickServer:
         self._socket.close()
 
 
-_CODES = {429: "overloaded", 503: "overloaded", 504: "deadline_exceeded", 500: "internal"}
+_ERRORS = {429: Overloaded, 503: Overloaded, 504: DeadlineExceeded, 500: Internal}
 
 
 def _loaded(server: QuickServer) -> Loaded:
     limits = Limits(max_body_bytes=25_000_000, max_pixels=64_000_000, max_canvas_pixels=8_400_000)
     return Loaded(
         engine=Engine(server.painter, queue=32, max_batch=8, background_cache_bytes=0),
-        reader=Reader(limits, server.defaults),
+        reader=RequestReader(limits, server.defaults),
         card=ModelCard(bundle=server.bundle, device="none", dtype="uint8", attention="none"),
         sign=server.sign,
     )

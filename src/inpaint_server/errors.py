@@ -5,7 +5,8 @@ A class owns its HTTP status and its code; an instance owns one sentence that sa
 
 from __future__ import annotations
 
-from typing import ClassVar
+import json
+from typing import ClassVar, Final
 
 
 class InpaintServerError(Exception):
@@ -25,6 +26,12 @@ class InpaintServerError(Exception):
         self.message = message
         self.field = field
         self.retry_after = retry_after
+
+    def to_json(self, request_id: str | None = None) -> bytes:
+        """The body of every refusal: `{"error": {"code", "message", "field", "request_id"}}`, without what is None."""
+        members = {"code": self.code, "message": self.message, "field": self.field, "request_id": request_id}
+        present = {name: value for name, value in members.items() if value is not None}
+        return json.dumps({"error": present}, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
 
 
 class InvalidRequest(InpaintServerError):
@@ -70,7 +77,7 @@ class UnsupportedMediaType(InpaintServerError):
 
 
 class ClientGone(InpaintServerError):
-    """The caller went away before its answer. It is told to the log and the metrics; nobody else can hear it."""
+    """The caller went away before its answer. Only the log and the metrics report it."""
 
     status = 499
     code = "client_gone"
@@ -128,3 +135,19 @@ class SettingsError(InpaintServerError):
     """An environment variable has a value that cannot be used."""
 
     code = "invalid_settings"
+
+
+ANSWERED: Final[tuple[type[InpaintServerError], ...]] = (
+    InvalidRequest,
+    NotFound,
+    MethodNotAllowed,
+    NotAcceptable,
+    TooLarge,
+    UnsupportedMediaType,
+    Internal,
+    Overloaded,
+    Draining,
+    DeadlineExceeded,
+    OutOfMemory,
+)
+"""What a caller of the two routes can get; the others reach the log, the client or the command line alone."""

@@ -16,46 +16,30 @@ import pytest
 from inpaint_server.domain.arrays import Pixels, ProductMask, frozen_array
 from inpaint_server.domain.calls import Generate, Segment
 from inpaint_server.domain.geometry import Size
-from inpaint_server.domain.request import AdvertRequest, InpaintLayer, Sampling
+from inpaint_server.domain.request import AdvertRequest, Sampling
 from inpaint_server.domain.results import Progress
 from inpaint_server.engine.device_loop import DeviceLoop
 from inpaint_server.engine.engine import Engine
 from inpaint_server.engine.work import PassWork, SingleCallWork
 from inpaint_server.errors import DeadlineExceeded, Draining, Internal, InvalidRequest, OutOfMemory, Overloaded
 from testing.plain_backend import PlainBackend, PlainPass
+from testing.requests import resolved
 
 TEN_STEPS = Sampling(steps=10, guidance_scale=3.0, scheduler="ddim")
 WAIT_S = 30
 
 
 def request(seeds: Sequence[int] = (1,), steps: int = 10, side: int = 64) -> AdvertRequest:
-    sampling = replace(TEN_STEPS, steps=steps)
-    return AdvertRequest(
-        task="advert",
-        photo=Pixels(frozen_array(np.full((90, 60, 3), 200, np.uint8))),
-        mask=None,
-        points=(),
-        box=None,
+    advert = resolved(
+        Pixels(frozen_array(np.full((90, 60, 3), 200, np.uint8))),
+        side=side,
         background_prompt="beach",
-        negative_prompt="",
-        layers=(
-            InpaintLayer(region="lower", prompt="sand", negative_prompt=""),
-            InpaintLayer(region="upper", prompt="beach", negative_prompt=""),
-        ),
-        canvas=Size(height=side, width=side),
-        model_size=Size(height=side, width=side),
-        placement="random",
-        seeds=tuple(seeds),
-        background_sampling=sampling,
-        pass_sampling=sampling,
-        feather=1,
+        foreground_prompt="sand",
+        background_strength=1.0,
         shadow=0.0,
-        reflection=0.0,
-        light_match=0.0,
-        candidates=1,
-        output_format="png",
-        return_layers=False,
     )
+    sampling = replace(TEN_STEPS, steps=steps)
+    return replace(advert, seeds=tuple(seeds), background_sampling=sampling, pass_sampling=sampling)
 
 
 @pytest.fixture

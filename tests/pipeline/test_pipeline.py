@@ -19,6 +19,7 @@ from inpaint_server.domain.results import Advert
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.mask import erode, find_product
 from inpaint_server.pipeline import compose, noise_seed
+from testing.requests import resolved
 
 BACKGROUND = Sampling(steps=3, guidance_scale=5.0, scheduler="ddim")
 PASSES = Sampling(steps=4, guidance_scale=6.0, scheduler="euler")
@@ -38,28 +39,17 @@ def product() -> Product:
 
 
 def request(**changes: object) -> AdvertRequest:
-    usual = AdvertRequest(
-        task="advert",
-        photo=product().photo,
-        mask=None,
-        points=(),
-        box=None,
-        background_prompt="sea and sky",
-        negative_prompt="people",
+    usual = replace(
+        resolved(
+            product().photo, background_prompt="sea and sky", foreground_prompt="", negative_prompt="people", shadow=0.0
+        ),
         layers=(LOWER, UPPER),
         canvas=CANVAS,
         model_size=CANVAS,
-        placement="random",
         seeds=(7,),
         background_sampling=BACKGROUND,
         pass_sampling=PASSES,
         feather=3,
-        shadow=0.0,
-        reflection=0.0,
-        light_match=0.0,
-        candidates=1,
-        output_format="png",
-        return_layers=False,
     )
     return replace(usual, **changes)  # pyright: ignore[reportArgumentType]
 

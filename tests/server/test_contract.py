@@ -194,7 +194,7 @@ def test_the_same_request_gives_the_same_bytes(server: Server):
 def test_a_picture_says_how_it_was_made_and_asked_so_again_it_is_the_same(server: Server, kind: str):
     asked = {**GOOD, "layers": [{"region": "lower", "prompt": "Kies, 5 €"}], "candidates": 2, "output_format": kind}
     first = base64.b64decode(invoke(server, asked).json["images"][0]["image"])
-    told = provenance.read(first, max_pixels=10_000)
+    told = provenance.read_origin(first, max_pixels=10_000)
     assert told["version"] == __version__
     assert told["request"]["layers"][0]["prompt"] == "Kies, 5 €"
     again = {**told["request"], "image": GOOD["image"], "output_format": kind}

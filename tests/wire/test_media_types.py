@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inpaint_server.errors import NotAcceptable
-from inpaint_server.wire.media_types import choose_media_type, sent_as
+from inpaint_server.wire.media_types import choose_media_type, content_type
 
 
 @pytest.mark.parametrize(
@@ -33,5 +33,5 @@ def test_nothing_acceptable_lists_what_can_be_produced(accept: str):
 
 
 def test_parameters_and_case_of_the_content_type_do_not_matter():
-    assert sent_as({"content-type": "Application/JSON; charset=utf-8"}) == "application/json"
-    assert sent_as({}) == ""
+    assert content_type({"content-type": "Application/JSON; charset=utf-8"}) == "application/json"
+    assert content_type({}) == ""

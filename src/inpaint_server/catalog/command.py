@@ -13,11 +13,10 @@ from rich.table import Table
 from inpaint_server.catalog import batch_transform, report
 from inpaint_server.catalog import presets as scenes
 from inpaint_server.catalog.journal import Journal
-from inpaint_server.catalog.rows import Row, read
+from inpaint_server.catalog.rows import Row, cell_value, read
 from inpaint_server.catalog.work import Outcome, Work
 from inpaint_server.client import Client, Retry
 from inpaint_server.errors import InvalidRequest, Unreachable
-from inpaint_server.wire.bodies import form_value
 from inpaint_server.wire.schema import InvocationRequest
 
 _PATIENT_S: Final = 3600.0
@@ -45,7 +44,7 @@ def defaults(settings: Sequence[str], **given: str | None) -> dict[str, Any]:
             raise InvalidRequest(
                 f"Write --set FIELD=VALUE with a request's field, as in --set width=512, not '{text}'."
             )
-        fields[name] = form_value(name, value.encode())
+        fields[name] = cell_value(name, value)
     return fields
 
 

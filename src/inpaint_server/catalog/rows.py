@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from inpaint_server.errors import InvalidRequest
-from inpaint_server.wire.bodies import form_value, parse_object
 
+_TEXT_COLUMNS: Final = frozenset(
+    {"background_prompt", "foreground_prompt", "prompt_bg", "prompt_fr", "negative_prompt"}
+)
 _PHOTOS: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 
@@ -21,7 +24,7 @@ class Row:
     Attributes:
         number: From 1, as a person counts the products of the file.
         folder: Where the paths in its columns start.
-        columns: What the file says, empty cells left out.
+        columns: Their values by column, empty cells left out.
         problem: Why the row cannot be read; empty where it can.
     """
 
@@ -49,8 +52,17 @@ def read(source: Path) -> list[Row]:
     return rows
 
 
+def cell_value(column: str, text: str) -> Any:
+    """A cell's value: a prompt as it stands, anything else as JSON where it is JSON."""
+    if column in _TEXT_COLUMNS:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def _read_csv(source: Path) -> Iterator[Row]:
-    """Cells are read as a form's fields are: prompts as they stand, everything else as JSON where it is JSON."""
     with source.open(encoding="utf-8-sig", newline="") as file:
         for number, cells in enumerate(csv.DictReader(file), start=1):
             if None in cells:
@@ -59,7 +71,7 @@ def _read_csv(source: Path) -> Iterator[Row]:
                 )
                 continue
             columns = {
-                name.strip(): form_value(name.strip(), text.strip().encode())
+                name.strip(): cell_value(name.strip(), text.strip())
                 for name, text in cells.items()
                 if text and text.strip()
             }
@@ -70,12 +82,15 @@ def _read_lines(source: Path) -> Iterator[Row]:
     lines = (line for line in source.read_text(encoding="utf-8-sig").splitlines() if line.strip())
     for number, line in enumerate(lines, start=1):
         try:
-            columns = parse_object(line.encode(), "the line")
-        except InvalidRequest as error:
-            yield Row(number=number, folder=source.parent, problem=error.message)
-        else:
-            given = {name: value for name, value in columns.items() if value is not None}
-            yield Row(number=number, folder=source.parent, columns=given)
+            columns: object = json.loads(line)
+        except ValueError as error:
+            yield Row(number=number, folder=source.parent, problem=f"Correct the JSON in the line: {error}.")
+            continue
+        if not isinstance(columns, dict):
+            yield Row(number=number, folder=source.parent, problem="Write a JSON object in the line.")
+            continue
+        present = {name: value for name, value in cast("dict[str, Any]", columns).items() if value is not None}
+        yield Row(number=number, folder=source.parent, columns=present)
 
 
 def _read_folder(source: Path) -> Iterator[Row]:

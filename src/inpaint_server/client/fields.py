@@ -13,7 +13,7 @@ from PIL import Image
 
 from inpaint_server.domain.request import OutputFormat, Scheduler, Task
 from inpaint_server.errors import InvalidRequest
-from inpaint_server.wire.schema import AspectRatio, Profile
+from inpaint_server.wire.schema import AspectRatio, ProfileName
 
 Photo = Image.Image | bytes | str | os.PathLike[str]
 """A picture in memory, the bytes of a PNG, JPEG or WebP file, or the path of one."""
@@ -38,7 +38,7 @@ class Fields(TypedDict, total=False):
     placement: Literal["random", "centre", "original"] | Mapping[str, float]
     num_images: int
     seed: int
-    profile: Profile
+    profile: ProfileName
     steps: int
     guidance_scale: float
     scheduler: Scheduler

@@ -61,9 +61,7 @@ def answered(status: int, body: bytes, media_type: str = JSON, retry_after: str 
 
 def refused(error: InpaintServerError, *, worth_repeating: bool = False) -> RawResponse:
     """A reply that stands for a server's where none came."""
-    told = {"code": error.code, "message": error.message, "field": error.field}
-    body = json.dumps({"error": {name: value for name, value in told.items() if value is not None}})
-    return RawResponse(status=error.status, body=body.encode(), worth_repeating=worth_repeating)
+    return RawResponse(status=error.status, body=error.to_json(), worth_repeating=worth_repeating)
 
 
 _BY_CODE: Final = {kind.code: kind for kind in InpaintServerError.__subclasses__()}

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from inpaint_server.client import display
 from inpaint_server.domain.request import OutputFormat
 from inpaint_server.errors import Unreachable
-from inpaint_server.wire.schema import (
+from inpaint_server.wire.answers import (
     AnsweredImage,
     AnsweredLayers,
     AnsweredModel,

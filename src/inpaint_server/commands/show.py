@@ -20,13 +20,13 @@ FORMATS: Final[dict[str, OutputFormat]] = {".png": "png", ".jpg": "jpeg", ".jpeg
 
 
 def tell(file: Path) -> dict[str, Any]:
-    """What the file tells; see `provenance.note` and, for its `signature`, `signing.signature`.
+    """What the file tells; see `provenance.describe_origin` and, for its `signature`, `signing.signature`.
 
     Raises:
         InvalidRequest: it is not a picture that this server wrote.
     """
     data = file.read_bytes()
-    told = provenance.read(data, max_pixels=int(read().max_megapixels * 1e6))
+    told = provenance.read_origin(data, max_pixels=int(read().max_megapixels * 1e6))
     return {**told, "signature": signing.signature(data)}
 
 

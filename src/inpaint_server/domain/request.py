@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -99,10 +98,6 @@ class AdvertRequest:
         check_safety: Whether the bundle's safety checker looks at every picture.
         fill: Whether a region that is repainted from nothing starts from the colours around it, not from noise alone.
         joint: Whether all layers are painted in one pass, each with its own words, instead of one after the other.
-        output_format: How pictures are encoded.
-        return_layers: Whether the steps in between are answered too.
-        asked: The fields that decide a picture, in the wire's words, without pictures and seed.
-        warnings: Sentences about what was adjusted on the way in.
     """
 
     task: Task
@@ -124,14 +119,10 @@ class AdvertRequest:
     reflection: float
     light_match: float
     candidates: int
-    output_format: OutputFormat
-    return_layers: bool
     upscale: bool = False
     check_safety: bool = False
     fill: bool = False
     joint: bool = False
-    asked: Mapping[str, object] = field(default_factory=dict[str, object])
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ supervisor's `state` and its `probe` token (see `front_door.run_folder`).
 from __future__ import annotations
 
 import http.client
-import json
 import re
 import select
 import sys
@@ -112,7 +111,7 @@ def _answer(fields: dict[str, Any], context: Context, index: int, folder: RunFol
         reply = _reply(fields, headers, request_id, folder)
     except Exception as error:  # noqa: BLE001 - see the module's description
         sys.stderr.write(f"request {request_id} could not be forwarded: {error!r}\n")
-        reply = error_reply(Internal(f"The request failed; its id is {request_id}."), request_id)
+        reply = error_response(Internal(f"The request failed; its id is {request_id}."), request_id)
     body, padding = _padded(reply)
     context.set_response_status(reply.status, "", index)
     context.set_response_content_type(index, _safe(reply.content_type))
@@ -133,11 +132,11 @@ def _reply(fields: dict[str, Any], headers: dict[str, str], request_id: str, fol
             return _forward(headers[METHOD_HEADER], bytes(fields["body"]), sent, folder)
     except ClientGone as error:
         folder.forget_caller(request_id)
-        return error_reply(error, request_id)
+        return error_response(error, request_id)
     except (FileNotFoundError, ConnectionRefusedError):
-        return error_reply(_absence(folder), request_id)
+        return error_response(_absence(folder), request_id)
     except (OSError, http.client.HTTPException):
-        return error_reply(Internal(f"The request was lost; its id is {request_id}. Send it again."), request_id)
+        return error_response(Internal(f"The request was lost; its id is {request_id}. Send it again."), request_id)
 
 
 def _forward(method: str, body: bytes, headers: dict[str, str], folder: RunFolder) -> ForwardedResponse:
@@ -175,11 +174,10 @@ def _absence(folder: RunFolder) -> InpaintServerError:
     return Overloaded("The models are being loaded again; send the request again later.", retry_after=RETRY_AFTER_S)
 
 
-def error_reply(error: InpaintServerError, request_id: str) -> ForwardedResponse:
-    """An error of ours, as the wire spells it."""
-    content = {"code": error.code, "message": error.message, "request_id": request_id}
+def error_response(error: InpaintServerError, request_id: str) -> ForwardedResponse:
+    """An error of ours, as every caller gets it."""
     retry = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    body = json.dumps({"error": content}).encode()
+    body = error.to_json(request_id)
     return ForwardedResponse(status=error.status, content_type=content_types.JSON, body=body, headers=retry)
 
 

@@ -124,6 +124,26 @@ def fit_mask(mask: UInt8Array, size: Size, *, field: str = "mask") -> ProductMas
     return ProductMask(frozen_array(mask))
 
 
+def check_dimensions(*, width: int, height: int, max_pixels: int, field: str) -> None:
+    """Refuse a picture that is too large to decode or too small to show a product.
+
+    Raises:
+        TooLarge: More than `max_pixels`.
+        InvalidRequest: A side is shorter than 8 pixels.
+    """
+    if width * height > max_pixels:
+        raise TooLarge(
+            f"`{field}` is {width} x {height} pixels and the limit is {max_pixels / 1e6:g} megapixels "
+            "(INPAINT_MAX_MEGAPIXELS): send a smaller picture.",
+            field=field,
+        )
+    if min(width, height) < _SHORTEST_SIDE:
+        raise InvalidRequest(
+            f"`{field}` is {width} x {height} pixels: send a picture of at least {_SHORTEST_SIDE} x {_SHORTEST_SIDE}.",
+            field=field,
+        )
+
+
 def encode(pixels: UInt8Array, format: OutputFormat, note: str | None = None) -> bytes:  # noqa: A002 (the wire's word)
     """Encode a picture; the same pixels and note give the same bytes.
 
@@ -178,18 +198,7 @@ def _open(data: bytes, max_pixels: int, field: str) -> Image.Image:
         raise InvalidRequest(
             f"`{field}` cannot be read as a picture: send a whole PNG, JPEG or WebP file.", field=field
         ) from error
-    width, height = image.size
-    if width * height > max_pixels:
-        raise TooLarge(
-            f"`{field}` is {width} x {height} pixels and the limit is {max_pixels / 1e6:g} megapixels: "
-            "send a smaller picture.",
-            field=field,
-        )
-    if min(width, height) < _SHORTEST_SIDE:
-        raise InvalidRequest(
-            f"`{field}` is {width} x {height} pixels: send a picture of at least {_SHORTEST_SIDE} x {_SHORTEST_SIDE}.",
-            field=field,
-        )
+    check_dimensions(width=image.width, height=image.height, max_pixels=max_pixels, field=field)
     try:
         image.load()
     except MemoryError:

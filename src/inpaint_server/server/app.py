@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from inpaint_server import __version__, errors
+from inpaint_server.domain.request import AdvertRequest
 from inpaint_server.domain.results import Answer
 from inpaint_server.engine.job import Job
 from inpaint_server.server.disconnect import cancel_on_disconnect
@@ -26,11 +27,10 @@ from inpaint_server.server.loading import Loaded, load
 from inpaint_server.server.metrics import Metrics, embedded
 from inpaint_server.server.record import Record, request_id_of
 from inpaint_server.settings import Settings
-from inpaint_server.wire import encode as outgoing
-from inpaint_server.wire.bodies import check_size, split_lines
-from inpaint_server.wire.decode import ParsedRequest
-from inpaint_server.wire.encode import CompletedRequest, EncodedResponse
-from inpaint_server.wire.media_types import JSON, JSON_LINES, choose_media_type, sent_as
+from inpaint_server.wire.bodies import split_lines
+from inpaint_server.wire.decode import ParsedRequest, check_body_size
+from inpaint_server.wire.encode import EncodedResponse, compact_json, encode_error, encode_response
+from inpaint_server.wire.media_types import JSON, JSON_LINES, choose_media_type, content_type
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -104,7 +104,7 @@ class EngineApp:
     async def _ping(self, request: Request) -> Response:
         body = {"status": self.state, "version": __version__, "revision": self.settings.revision}
         status = 200 if self.state == "ready" else 503
-        reply = EncodedResponse(status=status, body=outgoing.compact_json(body), media_type=JSON, headers={})
+        reply = EncodedResponse(status=status, body=compact_json(body), media_type=JSON, headers={})
         return _response(reply, request_id_of(request.headers))
 
     async def _invocations(self, request: Request) -> Response:
@@ -145,14 +145,14 @@ class EngineApp:
         except Exception:
             log.exception("request_failed")
             record.error = errors.Internal("The server failed; look for this request_id in its log.")
-        return outgoing.error_reply(record.error, record.request_id)
+        return encode_error(record.error, record.request_id)
 
     async def _serve(self, request: Request, record: Record) -> EncodedResponse:
         loaded = self._ready()
         headers = dict(request.headers)
         accept = choose_media_type(headers.get("accept", ""))
         body = await self._body(request, record)
-        if sent_as(headers) == JSON_LINES:
+        if content_type(headers) == JSON_LINES:
             return await cancel_on_disconnect(request, self._serve_lines(loaded, body, record))
         read = loaded.reader.read
         return await cancel_on_disconnect(request, self._serve_one(loaded, lambda: read(body, headers), record, accept))
@@ -163,21 +163,14 @@ class EngineApp:
         async with self._decoding:
             loaded.engine.check_admission()
             with record.timed("decode"):
-                call = await run_in_threadpool(read)
-        record.request = call.request
-        answer = await self._answer(loaded, call, record)
+                parsed = await run_in_threadpool(read)
+        record.request = parsed.request
+        answer = await self._answer(loaded, parsed.request, record)
         record.spent(answer.timings)
-        finished = CompletedRequest(
-            request=call.request,
-            answer=answer,
-            card=loaded.card,
-            sign=loaded.sign,
-            request_id=record.request_id,
-            decode_ms=record.stages["decode"] * 1000,
-            seed_form=call.seed_form,
-        )
+        decode_ms = record.stages["decode"] * 1000
+        completed = loaded.complete(parsed, answer, request_id=record.request_id, decode_ms=decode_ms)
         with record.timed("encode"):
-            return await run_in_threadpool(outgoing.reply, finished, accept)
+            return await run_in_threadpool(encode_response, completed, accept)
 
     async def _serve_lines(self, loaded: Loaded, body: bytes, record: Record) -> EncodedResponse:
         """Every line is a request of its own, decoded when its turn comes; answers keep the lines' order."""
@@ -213,12 +206,12 @@ class EngineApp:
             record.bytes_in += len(chunk)
             if record.bytes_in <= limit:
                 body += chunk
-        check_size(record.bytes_in, limit)
+        check_body_size(record.bytes_in, limit)
         return bytes(body)
 
-    async def _answer(self, loaded: Loaded, call: ParsedRequest, record: Record) -> Answer:
+    async def _answer(self, loaded: Loaded, request: AdvertRequest, record: Record) -> Answer:
         """The engine's answer within the deadline; past it the job ends between two steps and the caller knows now."""
-        job = loaded.engine.submit(call.request, deadline_s=self.settings.deadline_s)
+        job = loaded.engine.submit(request, deadline_s=self.settings.deadline_s)
         self._jobs.add(job)
         answer = asyncio.wrap_future(job.answer)
         answer.add_done_callback(_heard)
@@ -256,4 +249,4 @@ async def _http_error(request: Request, error: Exception) -> Response:
         else errors.NotFound("There is nothing here: use POST /invocations or GET /ping.")
     )
     request_id = request_id_of(request.headers)
-    return _response(outgoing.error_reply(refused, request_id), request_id)
+    return _response(encode_error(refused, request_id), request_id)

@@ -10,13 +10,15 @@ import numpy as np
 import structlog
 
 from inpaint_server.domain.arrays import Pixels, ProductMask, frozen_array
-from inpaint_server.domain.geometry import Size
-from inpaint_server.domain.request import AdvertRequest, BundleDefaults, InpaintLayer, Sampling
-from inpaint_server.domain.results import ModelCard
+from inpaint_server.domain.request import BundleDefaults
+from inpaint_server.domain.results import Answer, ModelCard
 from inpaint_server.engine.engine import Engine
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.settings import Settings, let_waiting_threads_sleep
-from inpaint_server.wire.decode import Limits, Reader
+from inpaint_server.wire.decode import Limits, ParsedRequest, RequestReader
+from inpaint_server.wire.encode import CompletedRequest
+from inpaint_server.wire.resolve import resolve
+from inpaint_server.wire.schema import validate
 from inpaint_server.wire.signing import Sign, signer
 
 log = structlog.get_logger(__name__)
@@ -27,9 +29,20 @@ class Loaded:
     """A bundle on its device, ready to work."""
 
     engine: Engine[Any]
-    reader: Reader
+    reader: RequestReader
     card: ModelCard
     sign: Sign | None = None
+
+    def complete(self, parsed: ParsedRequest, answer: Answer, *, request_id: str, decode_ms: float) -> CompletedRequest:
+        """The engine's answer with everything its response reports."""
+        return CompletedRequest(
+            parsed=parsed,
+            answer=answer,
+            card=self.card,
+            request_id=request_id,
+            decode_ms=decode_ms,
+            sign=self.sign,
+        )
 
 
 def load(settings: Settings) -> Loaded:
@@ -70,7 +83,7 @@ def load(settings: Settings) -> Loaded:
         max_canvas_pixels=int(settings.max_canvas_megapixels * 1e6),
     )
     _warm_up(engine, opened.defaults, settings.start_timeout_s)
-    return Loaded(engine=engine, reader=Reader(limits, opened.defaults), card=models.card, sign=sign)
+    return Loaded(engine=engine, reader=RequestReader(limits, opened.defaults), card=models.card, sign=sign)
 
 
 def _warm_up(engine: Engine[Any], defaults: BundleDefaults, timeout_s: float) -> None:
@@ -78,30 +91,15 @@ def _warm_up(engine: Engine[Any], defaults: BundleDefaults, timeout_s: float) ->
     size = defaults.size
     grey = Pixels(frozen_array(np.full((size.height, size.width, 3), 128, np.uint8)))
     white = ProductMask(frozen_array(np.full((size.height, size.width), 255, np.uint8)))
-    step = Sampling(steps=1, guidance_scale=defaults.guidance_scale, scheduler="dpmpp_2m_karras")
-    advert = AdvertRequest(
-        task="advert",
-        photo=grey,
-        mask=white,
-        points=(),
-        box=None,
-        background_prompt="",
-        negative_prompt="",
-        layers=(InpaintLayer(region="around", prompt="", negative_prompt=""),),
-        canvas=Size(height=size.height, width=size.width),
-        model_size=Size(height=size.height, width=size.width),
-        placement="centre",
-        seeds=(0,),
-        background_sampling=step,
-        pass_sampling=step,
-        feather=0,
-        shadow=0.0,
-        reflection=0.0,
-        light_match=0.0,
-        candidates=1,
-        output_format="png",
-        return_layers=False,
-    )
+    fields = {
+        "background_prompt": "",
+        "layers": [{"region": "around", "prompt": ""}],
+        "placement": "centre",
+        "steps": 1,
+        "seed": 0,
+        "shadow": 0.0,
+    }
+    advert = resolve(validate(fields, has_image=True), grey, white, defaults, draw_seed=lambda: 0)
     engine.submit(advert, deadline_s=timeout_s).answer.result()
     mask = replace(advert, task="mask", mask=None)
     with contextlib.suppress(InvalidRequest):  # a grey photo holds no product

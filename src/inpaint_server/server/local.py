@@ -1,4 +1,4 @@
-"""The engine in this process, asked like a server: no HTTP, no deadline, the same bytes."""
+"""The engine in this process, called like a server: no HTTP, no deadline, the same bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from inpaint_server.domain.results import OnProgress
 from inpaint_server.errors import InpaintServerError
 from inpaint_server.server.loading import Loaded, load
 from inpaint_server.settings import Settings
-from inpaint_server.wire import encode as outgoing
+from inpaint_server.wire.encode import encode_response
 
 
 class LocalEngine:
@@ -29,21 +29,13 @@ class LocalEngine:
         """Answer a JSON request; see `client.transport.Transport`."""
         loaded = self._loaded
         try:
-            call = loaded.reader.read(body, {"content-type": JSON})
-            job = loaded.engine.submit(call.request, deadline_s=float("inf"), on_progress=self._on_progress)
-            finished = outgoing.CompletedRequest(
-                request=call.request,
-                answer=job.answer.result(),
-                card=loaded.card,
-                sign=loaded.sign,
-                request_id="local",
-                decode_ms=0.0,
-                seed_form=call.seed_form,
-            )
+            parsed = loaded.reader.read(body, {"content-type": JSON})
+            job = loaded.engine.submit(parsed.request, deadline_s=float("inf"), on_progress=self._on_progress)
+            completed = loaded.complete(parsed, job.answer.result(), request_id="local", decode_ms=0.0)
         except InpaintServerError as error:
             return refused(error)
-        reply = outgoing.reply(finished, accept)
-        return RawResponse(status=reply.status, body=reply.body, media_type=reply.media_type)
+        response = encode_response(completed, accept)
+        return RawResponse(status=response.status, body=response.body, media_type=response.media_type)
 
     def close(self) -> None:
         """Nothing to let go of: the models go with the process."""

@@ -1,30 +1,123 @@
-"""The small readers behind every media type: bytes and text into fields, pictures' bytes and arrays."""
+"""Bodies and headers to drafts: one reader for each media type, and nothing is decoded, checked or decided yet."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import numpy as np
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 from pydantic_core import from_json
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
-from inpaint_server.domain.arrays import Pixels, frozen_array
-from inpaint_server.errors import InvalidRequest, TooLarge
+from inpaint_server.errors import InvalidRequest, UnsupportedMediaType
+from inpaint_server.wire.media_types import FORM, JSON, NPY, PICTURES, UNDERSTOOD, content_type
 
-NestedArray = np.ndarray[Any, np.dtype[Any]]
+Picture = bytes | NDArray[np.uint8]
+"""An encoded file, or an array of H x W or H x W x channels, uint8."""
 
-_WORDS: Final = frozenset({"background_prompt", "foreground_prompt", "prompt_bg", "prompt_fr", "negative_prompt"})
+CUSTOM_ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
+_PICTURE_FIELDS: Final = ("image", "mask")
+_TEXT_FIELDS: Final = frozenset({"background_prompt", "foreground_prompt", "prompt_bg", "prompt_fr", "negative_prompt"})
 _MAGIC: Final = (b"\x89PNG", b"\xff\xd8", b"RIFF")
-_SMALLEST_SIDE: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Draft:
+    """A request as it was sent, taken apart.
+
+    Attributes:
+        fields: Everything but the pictures, as JSON values; unchecked.
+        image: The product photo, if there is one.
+        mask: The product's mask, if there is one.
+        nested_lists: Whether the photo came as an array: the replaced sample's form, which is answered in kind.
+    """
+
+    fields: Mapping[str, Any]
+    image: Picture | None = None
+    mask: Picture | None = None
+    nested_lists: bool = False
+
+
+def read_draft(body: bytes, headers: Mapping[str, str]) -> Draft:
+    """Take a body apart by its Content-Type; headers have lower-case names.
+
+    Raises:
+        UnsupportedMediaType: there is no reader for it.
+        InvalidRequest: the body is not of its type.
+    """
+    reader = _READERS.get(content_type(headers))
+    if reader is None:
+        raise UnsupportedMediaType(f"Set the Content-Type header to one of {', '.join(UNDERSTOOD)}.")
+    return reader(body, headers)
+
+
+def read_line(line: bytes) -> Draft:
+    """Take one line of JSON Lines apart.
+
+    Raises:
+        InvalidRequest: it is no JSON object.
+    """
+    return _from_json(line, {})
+
+
+def split_lines(body: bytes) -> list[bytes]:
+    """The lines of a JSON Lines body; blank ones do not count.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    lines = [line for line in body.splitlines() if line.strip()]
+    if not lines:
+        raise InvalidRequest("Send at least one request object, one a line: the body is empty.")
+    return lines
+
+
+def _from_json(body: bytes, _: Mapping[str, str]) -> Draft:
+    return _from_object(parse_object(body, "the body"))
+
+
+def _from_form(body: bytes, headers: Mapping[str, str]) -> Draft:
+    """A multipart form. Numbers, lists and objects are written in a field as JSON; prompts are taken as they are."""
+    parts = dict(_form_parts(body, headers["content-type"]))
+    pictures = {name: _file_or_base64(parts.pop(name), name) for name in _PICTURE_FIELDS if name in parts}
+    fields = {name: _form_value(name, value) for name, value in parts.items()}
+    return Draft(fields=fields, image=pictures.get("image"), mask=pictures.get("mask"))
+
+
+def _from_picture(body: bytes, headers: Mapping[str, str]) -> Draft:
+    """The bare photo; the other fields are a JSON object in a header."""
+    attributes = headers.get(CUSTOM_ATTRIBUTES.lower(), "").strip()
+    fields = parse_object(attributes.encode(), CUSTOM_ATTRIBUTES) if attributes else {}
+    draft = _from_object({name: value for name, value in fields.items() if name != "image"})
+    return Draft(fields=draft.fields, image=body, mask=draft.mask)
+
+
+def _from_npy(body: bytes, _: Mapping[str, str]) -> Draft:
+    """The replaced sample's segmentation call."""
+    return Draft(fields={"task": "mask"}, image=_npy_array(body), nested_lists=True)
+
+
+_READERS: Final[Mapping[str, Callable[[bytes, Mapping[str, str]], Draft]]] = {
+    JSON: _from_json,
+    FORM: _from_form,
+    NPY: _from_npy,
+    **dict.fromkeys(PICTURES, _from_picture),
+}
 
 
 def parse_object(text: bytes, where: str) -> dict[str, Any]:
     """A JSON object; NaN and infinity are refused.
+
+    Args:
+        text: JSON.
+        where: What the text is, for an error.
 
     Raises:
         InvalidRequest: it is empty, no JSON, or no object.
@@ -40,14 +133,30 @@ def parse_object(text: bytes, where: str) -> dict[str, Any]:
     return cast("dict[str, Any]", fields)
 
 
-def from_base64(text: Any, field: str) -> bytes | None:
-    """The bytes of base64 or of a data URL; None for what is no string (the schema says what it should be).
+def _from_object(fields: dict[str, Any]) -> Draft:
+    """Take the pictures out; what cannot be one stays among the fields, where the schema refuses it."""
+    pictures = {name: _json_picture(fields[name], name) for name in _PICTURE_FIELDS if name in fields}
+    found = {name: picture for name, picture in pictures.items() if picture is not None}
+    return Draft(
+        fields={name: value for name, value in fields.items() if name not in found},
+        image=found.get("image"),
+        mask=found.get("mask"),
+        nested_lists=isinstance(fields.get("image"), list),
+    )
+
+
+def _json_picture(value: Any, field: str) -> Picture | None:
+    if isinstance(value, str):
+        return _decode_base64(value, field)
+    return _nested_array(cast("list[Any]", value), field) if isinstance(value, list) else None
+
+
+def _decode_base64(text: str, field: str) -> bytes:
+    """The bytes of base64 or of a data URL.
 
     Raises:
         InvalidRequest: the text is not base64.
     """
-    if not isinstance(text, str):
-        return None
     encoded = text.partition(",")[2] if text.startswith("data:") else text
     try:
         return base64.b64decode("".join(encoded.split()), validate=True)
@@ -55,63 +164,7 @@ def from_base64(text: Any, field: str) -> bytes | None:
         raise InvalidRequest(f"Send `{field}` as base64 (or a data URL) of a PNG, JPEG or WebP.", field=field) from None
 
 
-def parse_form(body: bytes, content_type: str) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """A multipart form: its fields as a JSON body would hold them, and the bytes of `image` and `mask`.
-
-    Numbers, lists and objects are written in a field as JSON; prompts are taken as they are.
-
-    Raises:
-        InvalidRequest: the form is malformed.
-    """
-    parts = dict(_parts(body, content_type))
-    pictures = {name: _picture(parts.pop(name), name) for name in ("image", "mask") if name in parts}
-    return {name: form_value(name, value) for name, value in parts.items()}, pictures
-
-
-def _parts(body: bytes, content_type: str) -> list[tuple[str, bytes]]:
-    parts: list[tuple[str, bytes]] = []
-
-    def on_field(field: Field) -> None:
-        parts.append(((field.field_name or b"").decode("utf-8", "replace"), field.value or b""))
-
-    def on_file(file: File) -> None:
-        file.file_object.seek(0)
-        parts.append(((file.field_name or b"").decode("utf-8", "replace"), file.file_object.read()))
-
-    boundary = parse_options_header(content_type)[1].get(b"boundary")
-    malformed = InvalidRequest("Send a well-formed multipart form: its parts cannot be read.")
-    if not boundary:
-        raise malformed
-    # Kept in memory: the body already is, and nothing of a request is written to disk.
-    config = {"MAX_MEMORY_FILE_SIZE": len(body) + 1, "MAX_FIELDS": 64}
-    parser = FormParser("multipart/form-data", on_field, on_file, boundary=boundary, config=config)
-    try:
-        parser.write(body)
-        parser.finalize()
-    except FormParserError:
-        raise malformed from None
-    return parts
-
-
-def _picture(value: bytes, name: str) -> bytes:
-    """A file's bytes as they are; a text field's as base64."""
-    if value.startswith(_MAGIC):
-        return value
-    return from_base64(value.decode("latin-1"), name) or b""
-
-
-def form_value(name: str, value: bytes) -> Any:
-    """A form's field as a JSON body would hold it: prompts as they stand, anything else as JSON where it is JSON."""
-    text = value.decode("utf-8", "replace")
-    if name in _WORDS:
-        return text
-    try:
-        return from_json(value, allow_inf_nan=False)
-    except ValueError:
-        return text
-
-
-def nested_array(rows: list[Any], field: str) -> NestedArray:
+def _nested_array(rows: list[Any], field: str) -> NDArray[np.uint8]:
     """A nested list as an array of numbers in [0, 255], H x W or H x W x channels.
 
     Raises:
@@ -128,12 +181,11 @@ def nested_array(rows: list[Any], field: str) -> NestedArray:
     return array.astype(np.uint8)
 
 
-def npy_array(body: bytes, max_pixels: int) -> NestedArray:
-    """An H x W x 3 uint8 array from a NumPy file; the header is checked first and a pickle is never opened.
+def _npy_array(body: bytes) -> NDArray[np.uint8]:
+    """An H x W x 3 uint8 array from a NumPy file; a view of the body, and a pickle is never opened.
 
     Raises:
         InvalidRequest: it is no such file.
-        TooLarge: it says it holds more pixels than may be.
     """
     wrong = InvalidRequest("Send the photo as a NumPy .npy file of an H x W x 3 array of uint8.", field="image")
     file = io.BytesIO(body)
@@ -146,7 +198,6 @@ def npy_array(body: bytes, max_pixels: int) -> NestedArray:
         raise wrong from None
     if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or min(shape) < 0:
         raise wrong
-    check_pixels(shape[0] * shape[1], max_pixels)
     if len(body) - file.tell() != shape[0] * shape[1] * 3:
         raise InvalidRequest(
             "Send the whole .npy file: its data is shorter or longer than its header says.", field="image"
@@ -154,53 +205,43 @@ def npy_array(body: bytes, max_pixels: int) -> NestedArray:
     return np.frombuffer(body, np.uint8, offset=file.tell()).reshape(shape, order="F" if column_major else "C")
 
 
-def as_photo(array: NestedArray) -> Pixels:
-    """An array as a photo.
+def _form_parts(body: bytes, media_type: str) -> list[tuple[str, bytes]]:
+    """Names and values of a form's fields and files."""
+    parts: list[tuple[str, bytes]] = []
 
-    Raises:
-        InvalidRequest: it has not three channels or is too small to hold a product.
-    """
-    if array.ndim != 3 or array.shape[2] != 3:
-        raise InvalidRequest("Send the photo with three channels, H x W x 3.", field="image")
-    if min(array.shape[:2]) < _SMALLEST_SIDE:
-        raise InvalidRequest(f"Send a photo of at least {_SMALLEST_SIDE} x {_SMALLEST_SIDE} pixels.", field="image")
-    return Pixels(frozen_array(array))
+    def on_field(field: Field) -> None:
+        parts.append(((field.field_name or b"").decode("utf-8", "replace"), field.value or b""))
 
+    def on_file(file: File) -> None:
+        file.file_object.seek(0)
+        parts.append(((file.field_name or b"").decode("utf-8", "replace"), file.file_object.read()))
 
-def split_lines(body: bytes) -> list[bytes]:
-    """The lines of a JSON Lines body; blank ones do not count.
-
-    Raises:
-        InvalidRequest: there is none.
-    """
-    lines = [line for line in body.splitlines() if line.strip()]
-    if not lines:
-        raise InvalidRequest("Send at least one request object, one a line: the body is empty.")
-    return lines
-
-
-def check_size(length: int, max_bytes: int) -> None:
-    """Refuse a body beyond the limit.
-
-    Raises:
-        TooLarge: with the limit and the setting's name.
-    """
-    if length > max_bytes:
-        raise TooLarge(
-            f"Send a smaller body: {length / 1e6:.1f} MB is over the limit of {max_bytes / 1e6:g} MB "
-            "(INPAINT_MAX_BODY_MB)."
-        )
+    boundary = parse_options_header(media_type)[1].get(b"boundary")
+    malformed = InvalidRequest("Send a well-formed multipart form: its parts cannot be read.")
+    if not boundary:
+        raise malformed
+    # Kept in memory: the body already is, and nothing of a request is written to disk.
+    config = {"MAX_MEMORY_FILE_SIZE": len(body) + 1, "MAX_FIELDS": 64}
+    parser = FormParser("multipart/form-data", on_field, on_file, boundary=boundary, config=config)
+    try:
+        parser.write(body)
+        parser.finalize()
+    except FormParserError:
+        raise malformed from None
+    return parts
 
 
-def check_pixels(pixels: int, max_pixels: int) -> None:
-    """Refuse a photo beyond the limit.
+def _file_or_base64(value: bytes, field: str) -> bytes:
+    """A file's bytes as they are; a text field's as base64."""
+    return value if value.startswith(_MAGIC) else _decode_base64(value.decode("latin-1"), field)
 
-    Raises:
-        TooLarge: with the limit and the setting's name.
-    """
-    if pixels > max_pixels:
-        raise TooLarge(
-            f"Send a smaller photo: {pixels / 1e6:.1f} megapixels are over the limit of {max_pixels / 1e6:g} "
-            "(INPAINT_MAX_MEGAPIXELS).",
-            field="image",
-        )
+
+def _form_value(name: str, value: bytes) -> Any:
+    """A form's field as a JSON body would hold it: prompts as they stand, anything else as JSON where it is JSON."""
+    text = value.decode("utf-8", "replace")
+    if name in _TEXT_FIELDS:
+        return text
+    try:
+        return from_json(value, allow_inf_nan=False)
+    except ValueError:
+        return text

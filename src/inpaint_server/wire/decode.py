@@ -1,35 +1,25 @@
-"""Headers and body in, a request with everything decided out."""
+"""Drafts to requests: the fields validated, the pictures decoded, every limit checked, everything open resolved."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from inpaint_server.domain.arrays import Pixels, ProductMask, UInt8Array
+from inpaint_server.domain.arrays import Pixels, ProductMask, UInt8Array, frozen_array
 from inpaint_server.domain.geometry import Size
-from inpaint_server.domain.request import AdvertRequest, BundleDefaults
-from inpaint_server.errors import TooLarge, UnsupportedMediaType
-from inpaint_server.imaging.codec import decode_mask, decode_photo, fit_mask
-from inpaint_server.wire.bodies import (
-    as_photo,
-    check_pixels,
-    check_size,
-    from_base64,
-    nested_array,
-    npy_array,
-    parse_form,
-    parse_object,
-)
-from inpaint_server.wire.media_types import FORM, JSON, NPY, PICTURES, UNDERSTOOD, sent_as
+from inpaint_server.domain.request import AdvertRequest, BundleDefaults, OutputFormat
+from inpaint_server.errors import InvalidRequest, TooLarge
+from inpaint_server.imaging.codec import check_dimensions, decode_mask, decode_photo, fit_mask
+from inpaint_server.wire.bodies import Draft, Picture, read_draft, read_line
 from inpaint_server.wire.resolve import resolve
 from inpaint_server.wire.schema import InvocationRequest, validate
 
-_GIVEN: Final = "given"
-"""Stands in a field whose picture came another way than as base64, so that the schema sees it is there."""
+_NOT_THE_PICTURE: Final = {"image", "mask", "seed", "num_images", "candidates", "output_format", "return_layers"}
+"""Fields that do not decide how one picture of a photo, a mask and a seed looks, and these three."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,26 +31,31 @@ class Limits:
     max_canvas_pixels: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ParsedRequest:
-    """One request, and whether it came in the replaced sample's own form (and gets its answer in it)."""
+    """One request, and what only its answer's encoding needs.
+
+    Attributes:
+        request: Everything decided.
+        output_format: How pictures are encoded.
+        return_layers: Whether the intermediate pictures are answered too.
+        fields: The fields that decide a picture, as they were sent, without pictures and seed.
+        nested_lists: Whether it came in the replaced sample's own form, and is answered in it.
+    """
 
     request: AdvertRequest
-    seed_form: bool = False
+    output_format: OutputFormat
+    return_layers: bool
+    fields: Mapping[str, object]
+    nested_lists: bool = False
 
 
-class Reader:
+class RequestReader:
     """Reads requests for one bundle under one set of limits."""
 
     def __init__(self, limits: Limits, defaults: BundleDefaults) -> None:
         self._limits = limits
         self._defaults = defaults
-        self._readers: dict[str, Callable[[bytes, Mapping[str, str]], ParsedRequest]] = {
-            JSON: self._read_json,
-            FORM: self._read_form,
-            NPY: self._read_array,
-            **dict.fromkeys(PICTURES, self._read_picture),
-        }
 
     def read(self, body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
         """Read one request; headers have lower-case names.
@@ -68,11 +63,8 @@ class Reader:
         Raises:
             InpaintServerError: `TooLarge`, `UnsupportedMediaType` or `InvalidRequest`.
         """
-        check_size(len(body), self._limits.max_body_bytes)
-        reader = self._readers.get(sent_as(headers))
-        if reader is None:
-            raise UnsupportedMediaType(f"Set the Content-Type header to one of {', '.join(UNDERSTOOD)}.")
-        return reader(body, headers)
+        check_body_size(len(body), self._limits.max_body_bytes)
+        return self._decode(read_draft(body, headers))
 
     def read_line(self, line: bytes) -> ParsedRequest:
         """Read one line of JSON Lines.
@@ -80,58 +72,43 @@ class Reader:
         Raises:
             InpaintServerError: as `read`.
         """
-        return self._read_json(line, {})
+        return self._decode(read_line(line))
 
-    def _read_json(self, body: bytes, _: Mapping[str, str]) -> ParsedRequest:
-        fields = parse_object(body, "the body")
-        image, mask = fields.get("image"), fields.get("mask")
-        if isinstance(image, list):
-            return self._read_nested(fields, image, mask)  # pyright: ignore[reportUnknownArgumentType]
-        return self._from_files(fields, from_base64(image, "image"), from_base64(mask, "mask"))
-
-    def _read_nested(self, fields: dict[str, Any], image: list[Any], mask: Any) -> ParsedRequest:
-        """The replaced sample's form: pictures as nested lists; in its mask any pixel that is not black is product."""
-        photo = as_photo(nested_array(image, "image"))
-        check_pixels(photo.shape[0] * photo.shape[1], self._limits.max_pixels)
-        given = {**fields, "image": _GIVEN}
-        if not isinstance(mask, list):
-            data = from_base64(mask, "mask")
-            return self._call(validate(given), photo, None if data is None else self._mask(data, photo), seed_form=True)
-        product = nested_array(mask, "mask")  # pyright: ignore[reportUnknownArgumentType]
-        white: UInt8Array = np.where(product.reshape(*product.shape[:2], -1).any(axis=2), 255, 0).astype(np.uint8)
-        return self._call(validate({**given, "mask": _GIVEN}), photo, fit_mask(white, _size(photo)), seed_form=True)
-
-    def _read_form(self, body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
-        fields, files = parse_form(body, headers["content-type"])
-        return self._from_files({**fields, **dict.fromkeys(files, _GIVEN)}, files.get("image"), files.get("mask"))
-
-    def _read_picture(self, body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
-        attributes = headers.get("x-amzn-sagemaker-custom-attributes", "").strip()
-        fields = parse_object(attributes.encode(), "X-Amzn-SageMaker-Custom-Attributes") if attributes else {}
-        return self._from_files({**fields, "image": _GIVEN}, body, from_base64(fields.get("mask"), "mask"))
-
-    def _read_array(self, body: bytes, _: Mapping[str, str]) -> ParsedRequest:
-        """The replaced sample's segmentation call."""
-        photo = as_photo(npy_array(body, self._limits.max_pixels))
-        return self._call(validate({"task": "mask", "image": _GIVEN}), photo, None, seed_form=True)
-
-    def _from_files(self, fields: dict[str, Any], image: bytes | None, mask: bytes | None) -> ParsedRequest:
-        """A request whose pictures are PNG, JPEG or WebP; the schema is checked before a picture is decoded."""
-        wire = validate(fields)
-        if image is None:
-            return self._call(wire, None, None)
-        photo, alpha = decode_photo(image, max_pixels=self._limits.max_pixels)
-        return self._call(wire, photo, alpha if mask is None else self._mask(mask, photo))
-
-    def _call(
-        self, wire: InvocationRequest, photo: Pixels | None, mask: ProductMask | None, *, seed_form: bool = False
-    ) -> ParsedRequest:
+    def _decode(self, draft: Draft) -> ParsedRequest:
+        """The schema is checked before a picture is decoded."""
+        wire = validate(draft.fields, has_image=draft.image is not None)
+        photo, mask = self._pictures(draft)
         request = resolve(wire, photo, mask, self._defaults, draw_seed=lambda: secrets.randbits(32))
         self._check_canvas(request)
-        return ParsedRequest(request=request, seed_form=seed_form)
+        return ParsedRequest(
+            request=request,
+            output_format=wire.output_format,
+            return_layers=wire.return_layers,
+            fields=picture_fields(wire),
+            nested_lists=draft.nested_lists,
+        )
 
-    def _mask(self, data: bytes, photo: Pixels) -> ProductMask:
-        return decode_mask(data, size=_size(photo), max_pixels=self._limits.max_pixels)
+    def _pictures(self, draft: Draft) -> tuple[Pixels | None, ProductMask | None]:
+        if draft.image is None:
+            return None, None
+        photo, alpha = self._photo(draft.image)
+        size = Size(height=photo.shape[0], width=photo.shape[1])
+        return photo, alpha if draft.mask is None else self._mask(draft.mask, size)
+
+    def _photo(self, image: Picture) -> tuple[Pixels, ProductMask | None]:
+        if isinstance(image, bytes):
+            return decode_photo(image, max_pixels=self._limits.max_pixels)
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise InvalidRequest("Send the photo with three channels, H x W x 3.", field="image")
+        check_dimensions(width=image.shape[1], height=image.shape[0], max_pixels=self._limits.max_pixels, field="image")
+        return Pixels(frozen_array(image)), None
+
+    def _mask(self, mask: Picture, size: Size) -> ProductMask:
+        if isinstance(mask, bytes):
+            return decode_mask(mask, size=size, max_pixels=self._limits.max_pixels)
+        # The replaced sample's masks: any pixel that is not black is product.
+        product: UInt8Array = np.where(mask.reshape(*mask.shape[:2], -1).any(axis=2), 255, 0).astype(np.uint8)
+        return fit_mask(product, size)
 
     def _check_canvas(self, request: AdvertRequest) -> None:
         pixels = request.canvas.pixels * len(request.seeds)
@@ -143,5 +120,19 @@ class Reader:
             )
 
 
-def _size(photo: Pixels) -> Size:
-    return Size(height=photo.shape[0], width=photo.shape[1])
+def check_body_size(length: int, max_bytes: int) -> None:
+    """Refuse a body beyond the limit.
+
+    Raises:
+        TooLarge: with the limit and the setting's name.
+    """
+    if length > max_bytes:
+        raise TooLarge(
+            f"Send a smaller body: {length / 1e6:.1f} MB is over the limit of {max_bytes / 1e6:g} MB "
+            "(INPAINT_MAX_BODY_MB)."
+        )
+
+
+def picture_fields(wire: InvocationRequest) -> dict[str, Any]:
+    """What was sent of the fields that decide how one picture looks, besides photo, mask and seed."""
+    return wire.model_dump(mode="json", exclude=_NOT_THE_PICTURE, exclude_unset=True)

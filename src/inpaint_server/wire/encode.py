@@ -1,4 +1,4 @@
-"""Answers in, bodies and headers out, in the media type the caller accepts."""
+"""Answers to bodies and headers, in the media type the caller accepts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from typing import Any, Final
 
 from inpaint_server.domain.arrays import UInt8Array
 from inpaint_server.domain.product import PlacedProduct
-from inpaint_server.domain.request import AdvertRequest, OutputFormat
+from inpaint_server.domain.request import OutputFormat
 from inpaint_server.domain.results import Advert, Answer, ModelCard, Receipt, Safety
 from inpaint_server.errors import InpaintServerError
 from inpaint_server.imaging.codec import encode
 from inpaint_server.imaging.composite import soft_anti_mask
-from inpaint_server.wire.media_types import JSON, JSON_LINES, PICTURES, ZIP
-from inpaint_server.wire.provenance import note
-from inpaint_server.wire.schema import (
+from inpaint_server.wire.answers import (
     AnsweredImage,
     AnsweredLayers,
     AnsweredModel,
@@ -28,13 +26,13 @@ from inpaint_server.wire.schema import (
     AnsweredReceipt,
     AnsweredSafety,
     AnsweredTimings,
-    ErrorAnswer,
-    ErrorBody,
     InvocationAnswer,
 )
+from inpaint_server.wire.bodies import CUSTOM_ATTRIBUTES
+from inpaint_server.wire.decode import ParsedRequest
+from inpaint_server.wire.media_types import JSON, JSON_LINES, PICTURES, ZIP
+from inpaint_server.wire.provenance import describe_origin
 from inpaint_server.wire.signing import Sign
-
-CUSTOM_ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,27 +47,46 @@ class EncodedResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CompletedRequest:
-    """An answered request with everything a reply tells about it."""
+    """An answered request with everything its response reports.
 
-    request: AdvertRequest
+    Attributes:
+        parsed: The request.
+        answer: The engine's.
+        card: What is loaded.
+        request_id: Under which the log reports it.
+        decode_ms: Milliseconds the request's pictures took to decode.
+        sign: Signs files; None: they stay unsigned.
+    """
+
+    parsed: ParsedRequest
     answer: Answer
     card: ModelCard
     request_id: str
     decode_ms: float
-    seed_form: bool
-    sign: Sign | None = None
+    sign: Sign | None
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether the product's mask is the answer."""
+        return self.parsed.request.task == "mask"
+
+    @property
+    def output_format(self) -> OutputFormat:
+        """How the answer's pictures are encoded; a mask is always a PNG."""
+        return "png" if self.is_mask else self.parsed.output_format
 
 
-def reply(finished: CompletedRequest, media_type: str) -> EncodedResponse:
+def encode_response(completed: CompletedRequest, media_type: str) -> EncodedResponse:
     """Encode an answered request as the media type."""
-    if finished.seed_form and media_type == JSON:
-        return _json_reply(_nested_lists(finished), {})
-    return _WRITERS.get(media_type, _picture_reply)(finished, media_type)
+    if completed.parsed.nested_lists and media_type == JSON:
+        return EncodedResponse(body=_nested_lists(completed), media_type=JSON, headers={})
+    return _ENCODERS.get(media_type, _encode_first_picture)(completed, media_type)
 
 
-def json_line(finished: CompletedRequest) -> bytes:
-    """The JSON answer on one line."""
-    return _describe(finished, _pictures(finished, finished.request.output_format), _as_base64)
+def encode_error(error: InpaintServerError, request_id: str) -> EncodedResponse:
+    """An error as every caller gets it: JSON, whatever was accepted."""
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return EncodedResponse(status=error.status, body=error.to_json(request_id), media_type=JSON, headers=headers)
 
 
 def compact_json(value: Any) -> bytes:
@@ -77,109 +94,160 @@ def compact_json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def error_reply(error: InpaintServerError, request_id: str) -> EncodedResponse:
-    """An error as every caller gets it: JSON, whatever was accepted."""
-    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    return EncodedResponse(status=error.status, body=error_line(error, request_id), media_type=JSON, headers=headers)
-
-
-def error_line(error: InpaintServerError, request_id: str) -> bytes:
-    """An error's JSON on one line."""
-    told = ErrorBody(code=error.code, message=error.message, field=error.field, request_id=request_id)
-    return ErrorAnswer(error=told).model_dump_json(exclude_none=True).encode()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Encoded:
+class _Files:
     """One picture of the answer with its layers, as files: names without suffix -> bytes."""
 
     picture: bytes
     layers: Mapping[str, bytes]
 
 
-def _pictures(finished: CompletedRequest, form: OutputFormat) -> tuple[list[_Encoded], float]:
+def _encode_files(completed: CompletedRequest) -> tuple[list[_Files], float]:
     """Every picture of the answer encoded, and the milliseconds that took."""
     begun = time.perf_counter()
-    if finished.request.task == "mask":
-        assert finished.answer.product is not None, "the mask task answers a product"
-        encoded = [_Encoded(picture=encode(finished.answer.product.mask, "png"), layers={})]
+    form = completed.output_format
+    if completed.is_mask:
+        files = [_Files(picture=encode(_product_mask(completed), form), layers={})]
     else:
-        encoded = [
-            _Encoded(
-                picture=_finished_file(finished, advert, form),
-                layers={name: encode(layer, form) for name, layer in _layers(advert, finished.request)},
+        files = [
+            _Files(
+                picture=_finished_file(completed, advert, form),
+                layers={name: encode(layer, form) for name, layer in _layers(advert, completed.parsed)},
             )
-            for advert in finished.answer.adverts
+            for advert in completed.answer.adverts
         ]
-    return encoded, (time.perf_counter() - begun) * 1000
+    return files, (time.perf_counter() - begun) * 1000
 
 
-def _finished_file(finished: CompletedRequest, advert: Advert, form: OutputFormat) -> bytes:
-    """A picture that says how it was made, signed where the operator wants that."""
-    data = encode(advert.picture, form, note(finished.request, advert, finished.card))
-    return data if finished.sign is None else finished.sign(data, form, finished.request.task)
+def _product_mask(completed: CompletedRequest) -> UInt8Array:
+    assert completed.answer.product is not None, "the mask task answers a product"
+    return completed.answer.product.mask
 
 
-def _layers(advert: Advert, request: AdvertRequest) -> list[tuple[str, UInt8Array]]:
+def _finished_file(completed: CompletedRequest, advert: Advert, form: OutputFormat) -> bytes:
+    """A picture whose file describes its origin, signed where the operator wants that."""
+    data = encode(advert.picture, form, describe_origin(completed.parsed, advert, completed.card))
+    return data if completed.sign is None else completed.sign(data, form, completed.parsed.request.task)
+
+
+def _layers(advert: Advert, parsed: ParsedRequest) -> list[tuple[str, UInt8Array]]:
     layers = advert.intermediates
-    if layers is None or not request.return_layers:
+    if layers is None or not parsed.return_layers:
         return []
     background = [] if layers.background is None else [("background", layers.background)]
     passes = [(f"pass-{number}", canvas) for number, canvas in enumerate(layers.passes, start=1)]
     return [("mask", layers.mask), *background, *passes]
 
 
+def _encode_json(completed: CompletedRequest, media_type: str) -> EncodedResponse:
+    body = _describe(completed, _encode_files(completed), lambda _, data: base64.b64encode(data).decode("ascii"))
+    return EncodedResponse(body=body if media_type == JSON else body + b"\n", media_type=media_type, headers={})
+
+
+def _encode_first_picture(completed: CompletedRequest, media_type: str) -> EncodedResponse:
+    """The first picture alone; its seed and timings in the custom attributes, far below their 1,024 characters."""
+    form = PICTURES[media_type]
+    begun = time.perf_counter()
+    if completed.is_mask:
+        body, seed = encode(_product_mask(completed), form), {}
+    else:
+        advert = completed.answer.adverts[0]
+        body, seed = _finished_file(completed, advert, form), {"seed": advert.seed}
+    encode_ms = (time.perf_counter() - begun) * 1000
+    attributes = {**seed, "timings_ms": _timings(completed, encode_ms).model_dump()}
+    headers = {CUSTOM_ATTRIBUTES: compact_json(attributes).decode()}
+    return EncodedResponse(body=body, media_type=media_type, headers=headers)
+
+
+def _encode_zip(completed: CompletedRequest, media_type: str) -> EncodedResponse:
+    """All pictures and layers as files, and `manifest.json`: the JSON answer with their names."""
+    files: dict[str, bytes] = {}
+
+    def add_file(name: str, data: bytes) -> str:
+        file = f"{name}.{completed.output_format}"
+        files[file] = data
+        return file
+
+    manifest = _describe(completed, _encode_files(completed), add_file)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as zipped:
+        for name, data in {"manifest.json": manifest, **files}.items():
+            zipped.writestr(zipfile.ZipInfo(name), data)  # its fixed date keeps the same request's bytes the same
+    return EncodedResponse(body=archive.getvalue(), media_type=media_type, headers={})
+
+
+_ENCODERS: Final[Mapping[str, Callable[[CompletedRequest, str], EncodedResponse]]] = {
+    JSON: _encode_json,
+    JSON_LINES: _encode_json,
+    ZIP: _encode_zip,
+}
+
+
+def _nested_lists(completed: CompletedRequest) -> bytes:
+    """The replaced sample's answers: three proposed masks, or generated, background, mask and composite."""
+    answer = completed.answer
+    if answer.proposals is not None and completed.is_mask:
+        return compact_json(answer.proposals.masks.transpose(1, 2, 0).tolist())
+    pictures: list[UInt8Array] = []
+    for advert in answer.adverts[:1]:
+        layers = advert.intermediates
+        if layers is None or advert.placed is None:
+            pictures.append(advert.picture)
+            continue
+        background = [] if layers.background is None else [layers.background]
+        pictures += [*layers.passes[-1:], *background, soft_anti_mask(layers.mask), advert.picture]
+    return compact_json([picture.tolist() for picture in pictures])
+
+
 def _describe(
-    finished: CompletedRequest, encoded: tuple[list[_Encoded], float], tell: Callable[[str, bytes], str]
+    completed: CompletedRequest, encoded: tuple[list[_Files], float], reference: Callable[[str, bytes], str]
 ) -> bytes:
-    """The answer as JSON; `tell` turns a picture's name and bytes into what stands for it."""
-    pictures, encode_ms = encoded
-    request, answer = finished.request, finished.answer
-    size = request.canvas if answer.product is None or request.task != "mask" else answer.product.size
-    told = InvocationAnswer(
-        images=[_describe_image(finished, index, picture, tell) for index, picture in enumerate(pictures)],
-        format="png" if request.task == "mask" else request.output_format,
-        width=size.width,
-        height=size.height,
-        timings_ms=_timings(finished, encode_ms),
-        model=AnsweredModel(
-            bundle=finished.card.bundle,
-            device=finished.card.device,
-            dtype=finished.card.dtype,
-            attention=finished.card.attention,
-        ),
-        warnings=list(dict.fromkeys([*request.warnings, *(said for one in answer.adverts for said in one.warnings)])),
-        request_id=finished.request_id,
+    """The answer as JSON; `reference` turns a file's name and bytes into what stands for it."""
+    files, encode_ms = encoded
+    request, answer, card = completed.parsed.request, completed.answer, completed.card
+    size = answer.product.size if completed.is_mask and answer.product is not None else request.canvas
+    return (
+        InvocationAnswer(
+            images=[_describe_image(completed, index, one, reference) for index, one in enumerate(files)],
+            format=completed.output_format,
+            width=size.width,
+            height=size.height,
+            timings_ms=_timings(completed, encode_ms),
+            model=AnsweredModel(bundle=card.bundle, device=card.device, dtype=card.dtype, attention=card.attention),
+            warnings=list(dict.fromkeys(warning for advert in answer.adverts for warning in advert.warnings)),
+            request_id=completed.request_id,
+        )
+        .model_dump_json(exclude_none=True)
+        .encode()
     )
-    return told.model_dump_json(exclude_none=True).encode()
 
 
 def _describe_image(
-    finished: CompletedRequest, index: int, picture: _Encoded, tell: Callable[[str, bytes], str]
+    completed: CompletedRequest, index: int, files: _Files, reference: Callable[[str, bytes], str]
 ) -> AnsweredImage:
-    image = tell(f"{index + 1}", picture.picture)
-    if finished.request.task == "mask":
-        proposals = finished.answer.proposals
+    image = reference(f"{index + 1}", files.picture)
+    if completed.is_mask:
+        proposals = completed.answer.proposals
         return AnsweredImage(image=image, score=None if proposals is None else max(proposals.scores))
-    advert = finished.answer.adverts[index]
+    advert = completed.answer.adverts[index]
     placed = advert.placed
-    layers = {name: tell(f"{index + 1}-{name}", data) for name, data in picture.layers.items()}
+    layers = {name: reference(f"{index + 1}-{name}", data) for name, data in files.layers.items()}
     return AnsweredImage(
         image=image,
         seed=advert.seed,
-        placement=None if placed is None else _placement(placed, advert.split),
-        receipt=None if advert.receipt is None else _receipt(advert.receipt),
-        safety=None if advert.safety is None else _safety(advert.safety),
-        layers=None if placed is None or not layers else _answered_layers(layers, placed),
+        placement=None if placed is None else _describe_placement(placed, advert.split),
+        receipt=None if advert.receipt is None else _describe_receipt(advert.receipt),
+        safety=None if advert.safety is None else _describe_safety(advert.safety),
+        layers=None if placed is None or not layers else _describe_layers(layers, placed),
     )
 
 
-def _placement(placed: PlacedProduct, split: float | None) -> AnsweredPlacement:
-    where = placed.placement
-    return AnsweredPlacement(scale=where.scale, x=where.x, y=where.y, split=split)
+def _describe_placement(placed: PlacedProduct, split: float | None) -> AnsweredPlacement:
+    placement = placed.placement
+    return AnsweredPlacement(scale=placement.scale, x=placement.x, y=placement.y, split=split)
 
 
-def _receipt(receipt: Receipt) -> AnsweredReceipt:
+def _describe_receipt(receipt: Receipt) -> AnsweredReceipt:
     return AnsweredReceipt(
         identity=receipt.identity,
         expansion=round(receipt.expansion, 3),
@@ -188,11 +256,11 @@ def _receipt(receipt: Receipt) -> AnsweredReceipt:
     )
 
 
-def _safety(safety: Safety) -> AnsweredSafety:
+def _describe_safety(safety: Safety) -> AnsweredSafety:
     return AnsweredSafety(refused_seeds=list(safety.refused_seeds), withheld=safety.withheld)
 
 
-def _answered_layers(layers: Mapping[str, str], placed: PlacedProduct) -> AnsweredLayers:
+def _describe_layers(layers: Mapping[str, str], placed: PlacedProduct) -> AnsweredLayers:
     box = placed.box
     return AnsweredLayers(
         mask=layers["mask"],
@@ -202,90 +270,15 @@ def _answered_layers(layers: Mapping[str, str], placed: PlacedProduct) -> Answer
     )
 
 
-def _timings(finished: CompletedRequest, encode_ms: float) -> AnsweredTimings:
-    spent = finished.answer.timings
+def _timings(completed: CompletedRequest, encode_ms: float) -> AnsweredTimings:
+    timings = completed.answer.timings
     return AnsweredTimings(
-        decode=round(finished.decode_ms, 1),
-        segment=round(spent.segment, 1),
-        background=round(spent.background, 1),
-        passes=[round(milliseconds, 1) for milliseconds in spent.passes],
-        composite=round(spent.composite, 1),
+        decode=round(completed.decode_ms, 1),
+        segment=round(timings.segment, 1),
+        background=round(timings.background, 1),
+        passes=[round(milliseconds, 1) for milliseconds in timings.passes],
+        composite=round(timings.composite, 1),
         encode=round(encode_ms, 1),
-        queue=round(spent.queue, 1),
-        total=round(finished.decode_ms + spent.total + encode_ms, 1),
+        queue=round(timings.queue, 1),
+        total=round(completed.decode_ms + timings.total + encode_ms, 1),
     )
-
-
-def _json_reply(body: bytes, headers: Mapping[str, str]) -> EncodedResponse:
-    return EncodedResponse(body=body, media_type=JSON, headers=headers)
-
-
-def _as_base64(_: str, data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def _json_writer(finished: CompletedRequest, media_type: str) -> EncodedResponse:
-    line = json_line(finished)
-    return EncodedResponse(body=line if media_type == JSON else line + b"\n", media_type=media_type, headers={})
-
-
-def _picture_reply(finished: CompletedRequest, media_type: str) -> EncodedResponse:
-    """The first picture alone; its seed and timings in the custom attributes, far below their 1,024 characters."""
-    form = PICTURES[media_type]
-    begun = time.perf_counter()
-    product = finished.answer.product
-    if finished.request.task == "mask" and product is not None:
-        body = encode(product.mask, form)
-    else:
-        advert = finished.answer.adverts[0]
-        body = _finished_file(finished, advert, form)
-    encode_ms = (time.perf_counter() - begun) * 1000
-    told: dict[str, Any] = {"timings_ms": _timings(finished, encode_ms).model_dump()}
-    if finished.answer.adverts:
-        told = {"seed": finished.answer.adverts[0].seed, **told}
-    return EncodedResponse(body=body, media_type=media_type, headers={CUSTOM_ATTRIBUTES: compact_json(told).decode()})
-
-
-def _zip_reply(finished: CompletedRequest, media_type: str) -> EncodedResponse:
-    """All pictures and layers as files, and `manifest.json`: the JSON answer with their names."""
-    form = finished.request.output_format
-    suffix = "png" if finished.request.task == "mask" else form
-    files: dict[str, bytes] = {}
-
-    def as_file(name: str, data: bytes) -> str:
-        files[f"{name}.{suffix}"] = data
-        return f"{name}.{suffix}"
-
-    manifest = _describe(finished, _pictures(finished, form), as_file)
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as zipped:
-        for name, data in {"manifest.json": manifest, **files}.items():
-            zipped.writestr(zipfile.ZipInfo(name), data)  # its fixed date keeps the same request's bytes the same
-    return EncodedResponse(body=archive.getvalue(), media_type=media_type, headers={})
-
-
-def _nested_lists(finished: CompletedRequest) -> bytes:
-    """The replaced sample's answers: three candidate masks, or generated, background, mask and composite."""
-    answer = finished.answer
-    if answer.proposals is not None and finished.request.task == "mask":
-        return compact_json(answer.proposals.masks.transpose(1, 2, 0).tolist())
-    pictures: list[UInt8Array] = []
-    for advert in answer.adverts[:1]:
-        if advert.intermediates is None or advert.placed is None:
-            pictures.append(advert.picture)
-            continue
-        background = [] if advert.intermediates.background is None else [advert.intermediates.background]
-        pictures += [
-            *advert.intermediates.passes[-1:],
-            *background,
-            soft_anti_mask(advert.intermediates.mask),
-            advert.picture,
-        ]
-    return compact_json([picture.tolist() for picture in pictures])
-
-
-_WRITERS: Final[dict[str, Callable[[CompletedRequest, str], EncodedResponse]]] = {
-    JSON: _json_writer,
-    JSON_LINES: _json_writer,
-    ZIP: _zip_reply,
-}

@@ -1,4 +1,4 @@
-"""The media types of the route: what is understood, what can be produced, and which one an answer gets."""
+"""The media types of the route: those it reads, those it can answer in, and the choice between them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNDERSTOOD: Final = (JSON, JSON_LINES, FORM, *PICTURES, NPY)
 PRODUCED: Final = (JSON, JSON_LINES, *PICTURES, ZIP)
 
 
-def sent_as(headers: Mapping[str, str]) -> str:
+def content_type(headers: Mapping[str, str]) -> str:
     """The Content-Type without its parameters, lower case; headers have lower-case names."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 

@@ -7,22 +7,12 @@ from typing import Any, Final
 from pydantic.json_schema import models_json_schema
 
 from inpaint_server import __version__
-from inpaint_server.wire.schema import ErrorAnswer, InvocationAnswer, InvocationRequest
+from inpaint_server.errors import ANSWERED
+from inpaint_server.wire.answers import ErrorAnswer, InvocationAnswer
+from inpaint_server.wire.media_types import FORM, JSON, JSON_LINES, NPY, PICTURES, ZIP
+from inpaint_server.wire.schema import InvocationRequest
 
 _REF: Final = "#/components/schemas/"
-_PICTURES: Final = ("image/png", "image/jpeg", "image/webp")
-_ERRORS: Final = {
-    400: "A field is missing, unknown, of the wrong type or out of range; a picture cannot be decoded.",
-    404: "There is nothing at this path.",
-    405: "The route exists, the method does not.",
-    406: "No accepted media type can be produced.",
-    413: "Body, picture or pixels asked for are beyond a limit.",
-    415: "The Content-Type is not understood.",
-    500: "A failure of the server.",
-    503: "The queue is full, or the server is stopping.",
-    504: "The request did not finish in its time.",
-    507: "The device's memory does not hold a picture of this size.",
-}
 
 
 def build() -> dict[str, Any]:
@@ -54,26 +44,26 @@ def _invocations() -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": request,
-                "application/jsonlines": text,
-                "multipart/form-data": {"schema": {"type": "object"}},
-                **dict.fromkeys(_PICTURES, binary),
-                "application/x-npy": binary,
+                JSON: request,
+                JSON_LINES: text,
+                FORM: {"schema": {"type": "object"}},
+                **dict.fromkeys(PICTURES, binary),
+                NPY: binary,
             },
         },
         "responses": {
             "200": {
                 "description": "The pictures.",
                 "content": {
-                    "application/json": answer,
-                    "application/jsonlines": text,
-                    **dict.fromkeys(_PICTURES, binary),
-                    "application/zip": binary,
+                    JSON: answer,
+                    JSON_LINES: text,
+                    **dict.fromkeys(PICTURES, binary),
+                    ZIP: binary,
                 },
             },
             **{
-                str(status): {"description": description, "content": {"application/json": error}}
-                for status, description in _ERRORS.items()
+                str(status): {"description": description, "content": {JSON: error}}
+                for status, description in _refusals().items()
             },
         },
     }
@@ -81,3 +71,11 @@ def _invocations() -> dict[str, Any]:
 
 def _json(model: str) -> dict[str, Any]:
     return {"schema": {"$ref": f"{_REF}{model}"}}
+
+
+def _refusals() -> dict[int, str]:
+    """Each status of the error table, with the first sentence of what its classes say of themselves."""
+    sentences: dict[int, list[str]] = {}
+    for kind in ANSWERED:
+        sentences.setdefault(kind.status, []).append((kind.__doc__ or "").splitlines()[0])
+    return {status: " ".join(lines) for status, lines in sorted(sentences.items())}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
 
 from inpaint_server.domain.arrays import Pixels, ProductMask
 from inpaint_server.domain.geometry import Box, Placement, Point, Size
@@ -17,11 +15,11 @@ from inpaint_server.domain.request import (
     Region,
     RegionName,
     Sampling,
-    Scheduler,
 )
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.imaging.composite import default_feather
-from inpaint_server.wire.schema import MAX_SEED, AspectRatio, InvocationRequest, Profile, WireLayer, WirePlacement
+from inpaint_server.wire.profiles import AD_FORMATS, Effort, Profile, profile_of
+from inpaint_server.wire.schema import MAX_SEED, InvocationRequest, WireLayer, WirePlacement
 
 
 def resolve(
@@ -46,7 +44,7 @@ def resolve(
     """
     canvas = _canvas(wire, defaults)
     first = draw_seed() if wire.seed is None else wire.seed
-    profile = _profile(wire, defaults)
+    profile = profile_of(wire.profile, defaults)
     joint = _joint(wire, profile)
     return AdvertRequest(
         task=wire.task,
@@ -70,79 +68,19 @@ def resolve(
         candidates=wire.candidates,
         fill=wire.task == "inpaint" and profile.fill and not joint,
         joint=joint,
-        output_format=wire.output_format,
-        return_layers=wire.return_layers,
         upscale=defaults.upscaler,
         check_safety=defaults.safety_checker,
-        asked=wire.model_dump(mode="json", exclude=_NOT_THE_PICTURE, exclude_unset=True),
     )
-
-
-_NOT_THE_PICTURE: Final = {"image", "mask", "seed", "num_images", "candidates", "output_format", "return_layers"}
-"""Fields that do not decide how one picture of a photo, a mask and a seed looks, and these three."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Effort:
-    """Steps and guidance of a kind of pass; guidance None is the bundle's own."""
-
-    steps: int
-    guidance_scale: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Profile:
-    scheduler: Scheduler
-    background: _Effort
-    passes: _Effort
-    guidance_interval: tuple[float, float] = (0.0, 1.0)
-    joint: bool = False
-    background_strength: float = 1.0
-    fill: bool = True
-    upper_sees_product: bool = False
-    few_step_weights: bool = False
-
-
-_PROFILES: Final[dict[Profile, _Profile]] = {
-    "quality": _Profile(
-        scheduler="dpmpp_2m_karras", background=_Effort(25), passes=_Effort(25), background_strength=0.7
-    ),
-    # One pass of 11 steps with a row for each of two prompts and one for guidance: 33 evaluations.
-    "fast": _Profile(scheduler="dpmpp_2m_karras", background=_Effort(11), passes=_Effort(11), joint=True),
-    # The replaced sample's own numbers; its solver is the one Stable Diffusion 1.5 was published with.
-    "seed": _Profile(
-        scheduler="pndm",
-        background=_Effort(50, 10.0),
-        passes=_Effort(100, 8.5),
-        fill=False,
-        upper_sees_product=True,
-    ),
-}
-# `fast` where the bundle carries weights for it (Luo et al., Latent Consistency Models, 2023): these know guidance
-# already, so each step is one evaluation.
-_FEW_STEPS: Final = _Profile(
-    scheduler="lcm", background=_Effort(8, 1.0), passes=_Effort(8, 1.0), joint=True, few_step_weights=True
-)
-
-
-_AD_FORMATS: Final[dict[AspectRatio, Size]] = {
-    "1:1": Size(width=1080, height=1080),
-    "4:5": Size(width=1080, height=1350),
-    "9:16": Size(width=1080, height=1920),
-    "16:9": Size(width=1920, height=1080),
-    "1.91:1": Size(width=1200, height=628),
-}
-"""The pixels that advertising platforms ask for under these names."""
 
 
 def _canvas(wire: InvocationRequest, defaults: BundleDefaults) -> Size:
     if wire.aspect_ratio is not None:
-        return _AD_FORMATS[wire.aspect_ratio]
+        return AD_FORMATS[wire.aspect_ratio]
     return Size(height=wire.height or defaults.size.height, width=wire.width or defaults.size.width)
 
 
 def model_size(canvas: Size, native: Size) -> Size:
-    """What the models paint: the canvas, or its shape with as many pixels as they were trained for if that is fewer.
+    """The size the models paint at: the canvas, or its shape with the pixels they were trained for if those are fewer.
 
     Beyond the size they were trained for, diffusion models repeat their subject: so the scene is painted small and
     enlarged, and the product laid on it in its own pixels.
@@ -154,16 +92,12 @@ def model_size(canvas: Size, native: Size) -> Size:
     return Size(height=height, width=width)
 
 
-def _profile(wire: InvocationRequest, defaults: BundleDefaults) -> _Profile:
-    return _FEW_STEPS if wire.profile == "fast" and defaults.few_step_weights else _PROFILES[wire.profile]
-
-
-def _sampling(wire: InvocationRequest, profile: _Profile, effort: _Effort, defaults: BundleDefaults) -> Sampling:
+def _sampling(wire: InvocationRequest, profile: Profile, effort: Effort, defaults: BundleDefaults) -> Sampling:
     interval = wire.guidance_interval
-    usual = defaults.guidance_scale if effort.guidance_scale is None else effort.guidance_scale
+    default = defaults.guidance_scale if effort.guidance_scale is None else effort.guidance_scale
     return Sampling(
         steps=wire.steps or effort.steps,
-        guidance_scale=usual if wire.guidance_scale is None else wire.guidance_scale,
+        guidance_scale=default if wire.guidance_scale is None else wire.guidance_scale,
         scheduler=wire.scheduler or profile.scheduler,
         guidance_interval=profile.guidance_interval if interval is None else (interval[0], interval[1]),
         reuse_features=wire.reuse_features or 1,
@@ -171,15 +105,15 @@ def _sampling(wire: InvocationRequest, profile: _Profile, effort: _Effort, defau
     )
 
 
-def _background_strength(wire: InvocationRequest, profile: _Profile) -> float:
+def _background_strength(wire: InvocationRequest, profile: Profile) -> float:
     """There is a generated background to keep for the task `advert` alone."""
     if wire.background_strength is not None:
         return wire.background_strength
     return profile.background_strength if wire.task == "advert" else 1.0
 
 
-def _layers(wire: InvocationRequest, profile: _Profile, background_strength: float) -> tuple[InpaintLayer, ...]:
-    """The passes asked for, or lower with the foreground prompt and then upper with the background prompt."""
+def _layers(wire: InvocationRequest, profile: Profile, background_strength: float) -> tuple[InpaintLayer, ...]:
+    """The request's passes, or lower with the foreground prompt and then upper with the background prompt."""
     if wire.task in ("mask", "background"):
         return ()
     return tuple(
@@ -190,24 +124,24 @@ def _layers(wire: InvocationRequest, profile: _Profile, background_strength: flo
             strength=layer.strength,
             sees_product=layer.region != "upper" or profile.upper_sees_product,
         )
-        for layer in (_usual_layers(wire, background_strength) if wire.layers is None else wire.layers)
+        for layer in (_default_layers(wire, background_strength) if wire.layers is None else wire.layers)
     )
 
 
-def _usual_layers(wire: InvocationRequest, background_strength: float) -> list[WireLayer]:
-    usual: tuple[tuple[RegionName, str | None, float], ...] = (
+def _default_layers(wire: InvocationRequest, background_strength: float) -> list[WireLayer]:
+    default: tuple[tuple[RegionName, str | None, float], ...] = (
         ("lower", wire.foreground_prompt, 1.0),
         ("upper", wire.background_prompt, background_strength),
     )
     return [
         WireLayer(region=region, prompt=prompt, strength=strength)
-        for region, prompt, strength in usual
+        for region, prompt, strength in default
         if prompt is not None
     ]
 
 
-def _joint(wire: InvocationRequest, profile: _Profile) -> bool:
-    """As asked, or as the profile has it where one pass can do what the request says."""
+def _joint(wire: InvocationRequest, profile: Profile) -> bool:
+    """The request's own choice, or the profile's where one pass can do everything the request needs."""
     if wire.joint is not None:
         return wire.joint
     layers = wire.layers or ()

@@ -1,17 +1,27 @@
-"""The wire's words, limits and defaults. JSON Schema and OpenAPI come from here alone."""
+"""The wire's requests: words, limits and defaults. JSON Schema and OpenAPI come from here and `wire.answers` alone."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from inpaint_server.domain.request import OutputFormat, RegionName, Scheduler, Task
 from inpaint_server.errors import InvalidRequest
 
 AspectRatio = Literal["1:1", "4:5", "9:16", "16:9", "1.91:1"]
-Profile = Literal["quality", "fast", "seed"]
+ProfileName = Literal["quality", "fast", "seed", "reference"]
 Strength = Annotated[float, Field(gt=0.0, le=1.0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Side = Annotated[int, Field(ge=64, le=2048, multiple_of=8, description="Pixels, a multiple of 8.")]
@@ -26,7 +36,7 @@ class _Wire(BaseModel):
 
 
 class WirePlacement(_Wire):
-    """A placement said in numbers."""
+    """A placement in numbers."""
 
     scale: float = Field(gt=0.0, le=16.0, description="Product box's longer side over the canvas's shorter side.")
     x: Fraction = Field(description="The box's bottom centre, fraction of the canvas's width.")
@@ -94,8 +104,10 @@ class InvocationRequest(_Wire):
         default=None, description="Where the product stands; default random (task inpaint: original)."
     )
     num_images: int = Field(default=1, ge=1, le=8, description="Variations; picture i uses seed + i.")
-    seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="Default: drawn, and told in the answer.")
-    profile: Profile = Field(default="quality", description="Named settings; `seed` = the replaced sample's own.")
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="Default: drawn, and in the answer.")
+    profile: ProfileName = Field(
+        default="quality", description="Named settings; `reference` (also `seed`) = the replaced sample's own."
+    )
     steps: int | None = Field(default=None, ge=1, le=250, description="Scheduler steps of every pass.")
     guidance_scale: float | None = Field(default=None, ge=0.0, le=50.0, description="Classifier-free guidance.")
     scheduler: Scheduler | None = Field(default=None, description="The solver.")
@@ -161,14 +173,15 @@ class InvocationRequest(_Wire):
         return self
 
     @model_validator(mode="after")
-    def _canvas_is_said_once(self) -> InvocationRequest:
+    def _canvas_is_given_once(self) -> InvocationRequest:
         if self.aspect_ratio is not None and (self.width is not None or self.height is not None):
             raise InvalidRequest("Give `aspect_ratio`, or `width` and `height`, not both.", field="aspect_ratio")
         return self
 
     @model_validator(mode="after")
-    def _task_has_what_it_needs(self) -> InvocationRequest:
-        if self.task != "background" and self.image is None:
+    def _task_has_what_it_needs(self, info: ValidationInfo) -> InvocationRequest:
+        has_image = self.image is not None or bool(info.context and info.context["has_image"])
+        if self.task != "background" and not has_image:
             raise InvalidRequest("Send the product photo as `image`.", field="image")
         if self.task in ("advert", "background") and self.background_prompt is None:
             raise InvalidRequest("Describe the scene in `background_prompt`.", field="background_prompt")
@@ -186,114 +199,18 @@ class InvocationRequest(_Wire):
         return self
 
 
-class AnsweredPlacement(BaseModel):
-    """Where the product stands on the finished picture; `scale`, `x`, `y` can be sent back as `placement`."""
-
-    scale: float
-    x: float
-    y: float
-    split: float | None = Field(
-        default=None, description="The line between lower and upper layer, fraction of the height."
-    )
-
-
-class AnsweredLayers(BaseModel):
-    """The steps in between (`return_layers`), pictures as base64."""
-
-    mask: str
-    background: str | None = None
-    passes: list[str]
-    layout: dict[str, list[int]] = Field(description="`product`: its box [left, top, right, bottom] on the canvas.")
-
-
-class AnsweredReceipt(BaseModel):
-    """What was done to the picture, in figures."""
-
-    identity: int = Field(description="Largest difference from the placed product, its soft edge aside; 0 = untouched.")
-    expansion: float = Field(description="How much the product seems to have grown, fraction of its area.")
-    seam: float = Field(description="Colour step where passes meet, over that of their surroundings; 1 = none shows.")
-    agreement: float | None = Field(
-        default=None, description="With `candidates`: how well the scene shows its words, at most 1; to compare by."
-    )
-
-
-class AnsweredSafety(BaseModel):
-    """What the bundle's safety checker said, where it has one."""
-
-    refused_seeds: list[int] = Field(description="Seeds whose pictures it took for unsafe; others were tried instead.")
-    withheld: bool = Field(description="Whether it took all of them for unsafe: the picture is blurred.")
-
-
-class AnsweredImage(BaseModel):
-    """One picture."""
-
-    image: str = Field(description="Base64.")
-    seed: int | None = None
-    score: float | None = Field(default=None, description="Task mask: predicted intersection over union.")
-    placement: AnsweredPlacement | None = None
-    receipt: AnsweredReceipt | None = None
-    safety: AnsweredSafety | None = None
-    layers: AnsweredLayers | None = None
-
-
-class AnsweredTimings(BaseModel):
-    """Milliseconds of each stage; stages of several pictures are added up."""
-
-    decode: float
-    segment: float
-    background: float
-    passes: list[float]
-    composite: float
-    encode: float
-    queue: float
-    total: float
-
-
-class AnsweredModel(BaseModel):
-    """What is loaded."""
-
-    bundle: str
-    device: str
-    dtype: str
-    attention: str
-
-
-class InvocationAnswer(BaseModel):
-    """The answer as `application/json`."""
-
-    images: list[AnsweredImage]
-    format: OutputFormat
-    width: int
-    height: int
-    timings_ms: AnsweredTimings
-    model: AnsweredModel
-    warnings: list[str]
-    request_id: str
-
-
-class ErrorBody(BaseModel):
-    """What went wrong, in one sentence that says what to change."""
-
-    code: str
-    message: str
-    field: str | None = None
-    request_id: str
-
-
-class ErrorAnswer(BaseModel):
-    """The answer to whatever cannot be done."""
-
-    error: ErrorBody
-
-
-def validate(fields: dict[str, Any]) -> InvocationRequest:
+def validate(fields: Mapping[str, Any], *, has_image: bool = False) -> InvocationRequest:
     """Check a request object.
+
+    Args:
+        fields: As JSON gives them.
+        has_image: Whether the photo was sent beside them.
 
     Raises:
         InvalidRequest: with the first wrong field and what it should be.
     """
     try:
-        return InvocationRequest.model_validate(fields)
+        return InvocationRequest.model_validate(dict(fields), context={"has_image": has_image})
     except ValidationError as error:
         raise _explain(error) from None
 

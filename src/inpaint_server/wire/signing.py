@@ -33,7 +33,7 @@ _QUIET: Final = json.dumps({"builder": {"thumbnail": {"enabled": False}}})
 
 
 def signer(settings: Settings) -> Sign | None:
-    """Signs as the settings say; None where they name no certificate.
+    """A signer for the settings' certificate; None where they name none.
 
     Raises:
         SettingsError: certificate or key cannot be used, or the library is not installed.
@@ -73,10 +73,10 @@ def signer(settings: Settings) -> Sign | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """What a file's signature says.
+    """A file's signature.
 
     Attributes:
-        by: Whom the certificate names; whether its issuer is to be trusted is not asked.
+        by: Whom the certificate names; whether its issuer is trusted is not checked.
         faults: What is wrong with it, in the words of C2PA; none: the file is as it was when it was signed. None where
             the library is not installed.
     """
@@ -98,11 +98,11 @@ def signature(data: bytes) -> Signature | None:
         if reader is None:
             return None
         with reader:
-            told = json.loads(reader.json())
+            report = json.loads(reader.json())
     except c2pa.C2paError as error:
         return Signature(by="somebody", faults=(str(error),))
-    signed: dict[str, str] = told["manifests"][told["active_manifest"]].get("signature_info", {})
-    failures: list[dict[str, str]] = told["validation_results"]["activeManifest"]["failure"]
+    signed: dict[str, str] = report["manifests"][report["active_manifest"]].get("signature_info", {})
+    failures: list[dict[str, str]] = report["validation_results"]["activeManifest"]["failure"]
     return Signature(
         by=signed.get("issuer") or signed.get("common_name") or "somebody",
         faults=tuple(one["code"] for one in failures if one["code"] != _UNKNOWN_ISSUER),
@@ -115,7 +115,7 @@ def _media_type(data: bytes) -> str:
 
 
 def _manifest(task: Task) -> dict[str, Any]:
-    """Who made it of what, in the words of the IPTC's digital source types; the note in the file says how."""
+    """Who made it of what, in the words of the IPTC's digital source types; the note in the file describes how."""
     kind = "trainedAlgorithmicMedia" if task == "background" else "compositeWithTrainedAlgorithmicMedia"
     created = {"action": "c2pa.created", "digitalSourceType": _SOURCES + kind}
     return {
