@@ -1,10 +1,10 @@
-"""Make a bundle from published checkpoints: local folders and files, or a hub at pinned revisions.
+"""Make a bundle from published checkpoints: local folders and files, or a model hub at pinned revisions.
 
     python scripts/make_bundle.py local OUT --text-to-image DIR --inpainting DIR --sam FILE.pth [--few-step-lora FILE]
     python scripts/make_bundle.py hub OUT
 
 Diffusion models are written in half precision as safetensors. A SAM `.pth` is a pickle: it is opened weights-only and
-here, never by the server. The hub's addresses are options, since addresses move; its revisions must be given.
+only here, never by the server. Repositories on the hub are options with defaults; revisions must be given.
 """
 
 from __future__ import annotations
@@ -61,15 +61,16 @@ def local(
     sam: Annotated[Path, typer.Option(help="A Segment Anything checkpoint (.pth).")],
     sam_type: Annotated[str, typer.Option(help="vit_b, vit_l, vit_h, or a JSON file with other sizes.")] = "vit_b",
     few_step_lora: Annotated[
-        Path | None, typer.Option(help="An LCM LoRA (.safetensors), fused into a second UNet of both checkpoints.")
+        Path | None,
+        typer.Option(help="An LCM LoRA (.safetensors), fused into a second UNet of both checkpoints (needs peft)."),
     ] = None,
     few_step_unets: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(help="Or these UNets themselves, as diffusers saves them: text to image, inpainting."),
+        typer.Option(help="Two few-step UNets instead, as diffusers saves them: text to image, inpainting."),
     ] = None,
     safety_checker: Annotated[
         Path | None,
-        typer.Option(help="A Stable Diffusion folder whose safety_checker and feature_extractor are kept."),
+        typer.Option(help="A Stable Diffusion folder whose safety_checker and feature_extractor are added."),
     ] = None,
     upscaler: Annotated[Path | None, typer.Option(help="A Swin2SR folder as transformers saves it.")] = None,
     name: str = "stable-diffusion-1.5",
@@ -94,7 +95,7 @@ def local(
             load_unet(few_step_unets[number]).save_pretrained(folder / FEW_STEP_UNET, safe_serialization=True)
     convert_sam(sam, sam_type, unfinished / SEGMENTER)
     if safety_checker is not None:
-        keep_safety_checker(safety_checker, unfinished / SAFETY_CHECKER)
+        convert_safety_checker(safety_checker, unfinished / SAFETY_CHECKER)
     if upscaler is not None:
         Swin2SRForImageSuperResolution.from_pretrained(
             upscaler, dtype=torch.float16, use_safetensors=True, local_files_only=True
@@ -121,7 +122,7 @@ def hub(
     sam_revision: Annotated[str, typer.Option(help="Commit of the Segment Anything repository.")],
     sam_sha256: Annotated[str, typer.Option(help="SHA-256 of the Segment Anything checkpoint.")],
     sam_type: str = "vit_b",
-    safety: Annotated[bool, typer.Option("--safety-checker", help="Keep the text-to-image checkpoint's own.")] = False,
+    safety: Annotated[bool, typer.Option("--safety-checker", help="Add the text-to-image checkpoint's own.")] = False,
     text_to_image_repo: str = TEXT_TO_IMAGE_REPO,
     inpainting_repo: str = INPAINTING_REPO,
     sam_repo: str = SAM_REPO,
@@ -164,7 +165,7 @@ def convert_diffusers(
     pipeline.save_pretrained(target, safe_serialization=True)
 
 
-def keep_safety_checker(source: Path, target: Path) -> None:
+def convert_safety_checker(source: Path, target: Path) -> None:
     """Save a diffusers folder's safety checker in half precision, with what prepares pictures for it."""
     StableDiffusionSafetyChecker.from_pretrained(
         source / "safety_checker", dtype=torch.float16, use_safetensors=True, local_files_only=True
@@ -176,36 +177,51 @@ def load_unet(folder: Path) -> UNet2DConditionModel:
     """A UNet in half precision (safetensors only).
 
     Raises:
-        BundleError: it wants to be told the guidance in a way the server does not.
+        BundleError: it takes the guidance scale as an input, which the server does not give.
     """
     unet = UNet2DConditionModel.from_pretrained(
         folder, dtype=torch.float16, use_safetensors=True, local_files_only=True
     )
     if unet.config["time_cond_proj_dim"] is not None:
-        raise BundleError(f"{folder} takes the guidance as an input: use weights that know it, as an LCM LoRA's do.")
+        raise BundleError(f"{folder} takes the guidance scale as an input: use a UNet that does not, or an LCM LoRA.")
     return unet
 
 
 def fuse_lora(unet: UNet2DConditionModel, lora: dict[str, Tensor]) -> None:
-    """Add a LoRA to a UNet's weights once, so that the server needs to know nothing of it.
+    """Add a LoRA to a UNet's weights with diffusers' own loader, so that the server needs no LoRA code.
 
-    W + alpha / rank x B A (Hu et al., LoRA, 2021, section 4.1), for the names that LCM LoRAs are published with:
-    `lora_unet_` and the layer's name with underscores, then `.lora_down.weight` (A), `.lora_up.weight` (B), `.alpha`.
+    Args:
+        unet: Changed in place.
+        lora: A LoRA of the UNet alone, in any layout that diffusers reads, as LCM LoRAs are published.
 
     Raises:
-        BundleError: a layer is not in the UNet, or has other sizes there.
+        BundleError: the LoRA was trained for another model, or has layers outside the UNet.
     """
-    layers = {f"lora_unet_{name.replace('.', '_')}": layer for name, layer in unet.named_modules()}
-    names = [key.removesuffix(".lora_down.weight") for key in lora if key.endswith(".lora_down.weight")]
-    if not names:
-        raise BundleError("The LoRA holds no `lora_down.weight`: give one in the layout of the published LCM LoRAs.")
-    for name in names:
-        down, up = (lora[f"{name}.lora_{part}.weight"].float().flatten(1) for part in ("down", "up"))
-        strength = float(lora.get(f"{name}.alpha", torch.tensor(len(down)))) / len(down)
-        weight = getattr(layers.get(name), "weight", None)
-        if not isinstance(weight, Tensor) or weight.numel() != len(up) * down.shape[1]:
-            raise BundleError(f"{name} of the LoRA does not fit the UNet: it was made for another model.")
-        weight.data += (strength * (up @ down)).reshape(weight.shape).to(weight.dtype)
+    try:
+        weights: dict[str, Tensor] = StableDiffusionPipeline.lora_state_dict(_without_alphas(lora))[0]
+        if not weights or any(not key.startswith("unet.") for key in weights):
+            raise BundleError("The LoRA has weights outside the UNet: use one of the UNet alone, as the LCM LoRAs are.")
+        unet.load_lora_adapter(weights, prefix="unet")
+    except (RuntimeError, ValueError, LookupError) as error:
+        raise BundleError(f"The LoRA does not fit the UNet: it was trained for another model ({error}).") from error
+    adapted = sum(hasattr(module, "lora_A") for module in unet.modules())
+    if adapted != len(weights) // 2:
+        raise BundleError(f"Only {adapted} of the LoRA's {len(weights) // 2} layers fit the UNet: use another LoRA.")
+    unet.fuse_lora()
+    unet.unload_lora()
+
+
+def _without_alphas(lora: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The LoRA with each layer's alpha / rank (Hu et al., LoRA, 2021, section 4.1) multiplied into its weights.
+
+    diffusers ignores an attention layer's alpha where the layers' alphas differ.
+    """
+    weights = {key: value for key, value in lora.items() if not key.endswith(".alpha")}
+    for key in lora.keys() - weights.keys():
+        name = key.removesuffix(".alpha")
+        rank = len(weights[f"{name}.lora_down.weight"])
+        weights[f"{name}.lora_up.weight"] = weights[f"{name}.lora_up.weight"] * (float(lora[key]) / rank)
+    return weights
 
 
 def convert_sam(source: Path, kind: str, target: Path) -> None:
@@ -214,23 +230,23 @@ def convert_sam(source: Path, kind: str, target: Path) -> None:
     Args:
         source: The checkpoint, a state dict as `segment_anything` publishes it.
         kind: `vit_b`, `vit_l`, `vit_h`, or a JSON file in the form of `sam/config.json`.
-        target: The folder to make.
+        target: The folder to create.
 
     Raises:
-        BundleError: the checkpoint is of another type, or would run code.
+        BundleError: the checkpoint is of another type, or holds more than weights.
     """
-    words = {"type": kind} if kind in PUBLISHED else json.loads(Path(kind).read_text())
+    config = {"type": kind} if kind in PUBLISHED else json.loads(Path(kind).read_text())
     try:
         weights = torch.load(source, map_location="cpu", weights_only=True)  # noqa: TID251 - here alone
     except pickle.UnpicklingError:
         raise BundleError(f"{source} holds more than weights: do not trust it.") from None
     try:
-        build_sam(SamConfig.from_mapping(words)).load_state_dict(weights)
+        build_sam(SamConfig.from_mapping(config)).load_state_dict(weights)
     except (RuntimeError, ValueError) as error:
         raise BundleError(f"{source} is no {kind} checkpoint: give its type with --sam-type ({error}).") from error
     target.mkdir(parents=True)
     save_file({name: weight.contiguous() for name, weight in weights.items()}, target / "model.safetensors")
-    (target / "config.json").write_text(json.dumps(words, indent=2) + "\n")
+    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -77,6 +77,7 @@ def test_lora_is_fused_into_few_step_unets(script: ModuleType, tmp_path: Path):
         f"lora_unet_{layer}.alpha": torch.tensor(2.0),
         f"lora_unet_{convolution}.lora_down.weight": torch.randn(4, 48, 3, 3, generator=rng),
         f"lora_unet_{convolution}.lora_up.weight": torch.randn(48, 4, 1, 1, generator=rng),
+        f"lora_unet_{convolution}.alpha": torch.tensor(1.0),
     }
     save_file(lora, tmp_path / "lora.safetensors")
     out, sizes = tmp_path / "bundle", str(bundles.DEMO / "sam" / "config.json")
@@ -123,8 +124,21 @@ def test_lora_of_another_model_is_refused(script: ModuleType):
     for down, up in ((torch.zeros(4, 320), torch.zeros(320, 4)), (torch.zeros(4, 80), torch.zeros(320, 4))):
         with pytest.raises(BundleError, match="another model"):
             script.fuse_lora(unet, {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up})
-    with pytest.raises(BundleError, match="layout"):
+    with pytest.raises(BundleError, match="another model"):
         script.fuse_lora(unet, {"unet.lora_A.weight": torch.zeros(4, 320)})
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [("lora_te_text_model_mlp", "outside the UNet"), ("lora_unet_mid_block_x", "1 of the LoRA's 2")],
+)
+def test_lora_with_layers_that_the_unet_has_not_is_refused(script: ModuleType, other: str, message: str):
+    unet = script.load_unet(bundles.DEMO / TEXT_TO_IMAGE / "unet")
+    fitting = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
+    lora = {f"{name}.lora_down.weight": torch.zeros(4, 80) for name in (fitting, other)}
+    lora |= {f"{name}.lora_up.weight": torch.zeros(80, 4) for name in (fitting, other)}
+    with pytest.raises(BundleError, match=message):
+        script.fuse_lora(unet, lora)
 
 
 def test_checkpoint_of_another_type_makes_no_bundle(script: ModuleType, tmp_path: Path):

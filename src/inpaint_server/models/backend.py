@@ -19,6 +19,7 @@ from inpaint_server.models.diffusion import Diffusion
 from inpaint_server.models.layout import INPAINTING, SAFETY_CHECKER, SEGMENTER, TEXT_TO_IMAGE, UPSCALER
 from inpaint_server.models.loading import load_checkpoint
 from inpaint_server.models.memory import MemoryEstimator
+from inpaint_server.models.preparation import PassPreparation
 from inpaint_server.models.safety import SafetyChecker
 from inpaint_server.models.segmenter import Segmenter
 from inpaint_server.models.upscaler import Upscaler
@@ -57,7 +58,8 @@ class TorchBackend:
         loaded = (self.text_to_image, self.inpainting)
         unets = [one.unet for pair in loaded for one in (pair, pair.few_step) if one is not None]
         attention = enable_attention(unets, device)
-        self._diffusion = Diffusion(self.text_to_image, self.inpainting, device, estimator, prompt_cache_bytes)
+        self._preparation = PassPreparation(self.text_to_image, self.inpainting, device, estimator, prompt_cache_bytes)
+        self._diffusion = Diffusion(self._preparation, device, estimator)
         self.card = ModelCard(bundle=bundle.label, device=device.name, dtype=device.dtype_name, attention=attention)
 
     def segment(self, calls: Sequence[Segment]) -> list[MaskProposals]:
@@ -96,7 +98,7 @@ class TorchBackend:
 
     def caches(self) -> dict[str, CacheStats]:
         """Statistics of the embeddings' caches: `photos` by Segment Anything, `prompts` by the text encoders."""
-        return {"photos": self._segmenter.embeddings.stats, "prompts": self._diffusion.prompt_cache}
+        return {"photos": self._segmenter.embeddings.stats, "prompts": self._preparation.embeddings.stats}
 
 
 def _silence_libraries() -> None:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from inpaint_server.cache import CacheStats
 from inpaint_server.domain.arrays import Pixels
 from inpaint_server.domain.calls import DiffusionCall, Score
 from inpaint_server.errors import Internal
@@ -29,33 +28,18 @@ _OVERFLOW = "The models' numbers overflow in {}: set INPAINT_DTYPE to bfloat16 o
 
 
 class Diffusion:
-    """Begins, advances and finishes passes on two checkpoints; prompt embeddings are cached.
+    """Begins, advances and finishes passes.
 
     Args:
-        text_to_image: Stable Diffusion.
-        inpainting: Stable Diffusion Inpainting.
-        device: Where both run.
+        preparation: Prepares them.
+        device: Where they run.
         estimator: Measures the memory that calls take.
-        cache_bytes: Bytes of prompt embeddings kept.
     """
 
-    def __init__(
-        self,
-        text_to_image: Checkpoint,
-        inpainting: Checkpoint,
-        device: Device,
-        estimator: MemoryEstimator,
-        cache_bytes: int = 0,
-    ) -> None:
-        self._preparation = PassPreparation(text_to_image, inpainting, device, estimator, cache_bytes)
-        self._text_to_image = text_to_image
+    def __init__(self, preparation: PassPreparation, device: Device, estimator: MemoryEstimator) -> None:
+        self._preparation = preparation
         self._device = device
         self._estimator = estimator
-
-    @property
-    def prompt_cache(self) -> CacheStats:
-        """Statistics of the prompt embeddings' cache."""
-        return self._preparation.embeddings.stats
 
     @torch.inference_mode()
     def begin(self, calls: Sequence[DiffusionCall]) -> list[DenoisingState]:
@@ -114,7 +98,7 @@ class Diffusion:
         """
         with translate_out_of_memory():
             pictures = [picture_tensor(call.picture) for call in calls]
-            latents = self._preparation.encode(self._text_to_image, pictures)
+            latents = self._preparation.encode(self._preparation.text_to_image, pictures)
             return [self._prompt_agreement(call, one) for call, one in zip(calls, latents, strict=True)]
 
     def max_passes(self, state: DenoisingState) -> int:
@@ -123,7 +107,7 @@ class Diffusion:
         return max(1, rows // len(state.prompt_embeds))
 
     def _prompt_agreement(self, call: Score, latents: Tensor) -> float:
-        checkpoint = self._text_to_image
+        checkpoint = self._preparation.text_to_image
 
         def evaluate(rows: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
             return self._estimator.run_measured(

@@ -39,10 +39,10 @@ class PassPreparation:
         inpainting: Checkpoint,
         device: Device,
         estimator: MemoryEstimator,
-        cache_bytes: int,
+        cache_bytes: int = 0,
     ) -> None:
         self.embeddings: Cache[tuple[int, str], Tensor] = Cache(cache_bytes, lambda embeds: embeds.nbytes)
-        self._text_to_image = text_to_image
+        self.text_to_image = text_to_image
         self._inpainting = inpainting
         self._device = device
         self._estimator = estimator
@@ -107,7 +107,7 @@ class PassPreparation:
         return state
 
     def _checkpoint(self, call: DiffusionCall) -> Checkpoint:
-        checkpoint = self._text_to_image if isinstance(call, Generate) else self._inpainting
+        checkpoint = self.text_to_image if isinstance(call, Generate) else self._inpainting
         if not call.sampling.few_step_weights:
             return checkpoint
         assert checkpoint.few_step is not None, "few-step weights are requested only where the bundle has them"
