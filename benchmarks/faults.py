@@ -11,7 +11,6 @@ took to load, where a process is left behind, or where a part was started more o
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import tempfile
@@ -30,7 +29,7 @@ from testing.traffic import advert
 
 BACK_WITHIN_S = 10.0
 DOOR_PARTS = ("Java", "guard", "workers' parent")
-TOLD_WHEN_STARTED = {"engine": "engine warm", **dict.fromkeys(DOOR_PARTS, "front door open")}
+STARTED_EVENTS = {"engine": "engine_warm", **dict.fromkeys(DOOR_PARTS, "front_door_open")}
 
 
 class Report:
@@ -92,19 +91,18 @@ def kill_everything(report: Report, rounds: int) -> None:
 
 
 def seconds_to_load(server: Server, part: str) -> float:
-    """What the part said it took to start the last time."""
-    event = TOLD_WHEN_STARTED.get(part)
-    said = [json.loads(line) for line in server.lines if event and line.startswith("{") and f'"{event}"' in line]
-    return said[-1]["seconds"] if said else 0.0
+    """How long the part's last start took, by its log."""
+    event = STARTED_EVENTS.get(part)
+    logged = server.events(event) if event else []
+    return logged[-1]["seconds"] if logged else 0.0
 
 
 def count_starts(report: Report, server: Server, part: str, kills: int) -> None:
     """No part is started again but for a kill."""
-    said = "".join(server.lines)
-    expected = {"engine fault": kills * (part == "engine"), "front door fault": kills * (part in DOOR_PARTS)}
-    for event, number in expected.items():
-        if (seen := said.count(f'"{event}"')) > number:
-            report.faults.append(f"{part}: {seen} x {event} for {number} kills")
+    expected = {"engine": kills * (part == "engine"), "front door": kills * (part in DOOR_PARTS)}
+    for failed, number in expected.items():
+        if (count := len(server.events("part_failed", part=failed))) > number:
+            report.faults.append(f"{part}: {count} failures of the {failed} for {number} kills")
 
 
 def kill_supervisors(report: Report) -> None:
@@ -121,7 +119,7 @@ def slow_start(load: float) -> str:
     """A bundle that takes so long to load: never a 200 of /ping before it is warm; the first request is served."""
     with gated_server(Path(os.devnull), SLOW_LOAD_S=str(load)) as server, ThreadPoolExecutor(1) as pool:
         begun = time.monotonic()
-        warm = pool.submit(server.wait_for, "engine warm", 300)
+        warm = pool.submit(server.wait_for, "engine_warm", 300)
         asked, early = 0, 0
         while not warm.done():
             early += server.ping() == 200 and not warm.done()

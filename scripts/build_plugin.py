@@ -1,10 +1,12 @@
-"""Compile the front door's Java into what the package carries, a jar and one class; needs a JDK (`javac`).
+"""Compile the front door's Java into what the package carries: a jar, one class, and a file of digests.
 
-Its bytes depend on the sources and the compiler alone: python scripts/build_plugin.py
+Needs a JDK (`javac`): python scripts/build_plugin.py
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import tempfile
 import zipfile
@@ -12,27 +14,48 @@ from pathlib import Path
 
 import mms
 
-ROOT = Path(__file__).parents[1] / "src" / "inpaint_server" / "front_door" / "java"
-SOURCES = ROOT / "src"
-STAND_IN = Path("com/amazonaws/ml/mms/ServerInitializer.class")
-"""Found before the model server's own class of this name, so it does not lie in the jar, which is found after."""
+FOLDER = Path(__file__).parents[1] / "src" / "inpaint_server" / "front_door" / "java"
+SOURCES = FOLDER / "src"
+REPLACEMENT = Path("com/amazonaws/ml/mms/ServerInitializer.class")
+"""Replaces the model server's own class of this name by coming first on the class path, where the jar comes last."""
 
 
-def build(folder_of_both: Path) -> None:
-    """Write the jar (compiled classes, their sources, the list of services, without dates) and the stand-in."""
+def compiler() -> str:
+    """The compiler's name and version: another one may write other bytes for the same sources."""
+    return subprocess.run(["javac", "-version"], check=True, capture_output=True, text=True).stdout.strip()  # noqa: S607
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every source and every built file in the folder, by path."""
+    files = [*(folder / "src").rglob("*"), *folder.rglob("*.class"), folder / "plugin.jar"]
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(files)
+        if path.is_file()
+    }
+
+
+def build(target: Path) -> None:
+    """Write the jar (compiled classes and the list of services, without dates) and the replacement class.
+
+    Args:
+        target: The folder they are written to.
+    """
     server = Path(mms.__file__).parent / "frontend" / "model-server.jar"
-    with tempfile.TemporaryDirectory() as folder:
-        options = ["--release", "8", "-Xlint:-options", "-g:none", "-cp", str(server), "-d", folder]
+    with tempfile.TemporaryDirectory() as classes:
+        options = ["--release", "8", "-Xlint:-options", "-g:none", "-cp", str(server), "-d", classes]
         subprocess.run(["javac", *options, *map(str, sorted(SOURCES.rglob("*.java")))], check=True)  # noqa: S603, S607
-        files = {path.relative_to(folder): path for path in Path(folder).rglob("*.class")}
-        stand_in = folder_of_both / "first" / STAND_IN
-        stand_in.parent.mkdir(parents=True, exist_ok=True)
-        stand_in.write_bytes(files.pop(STAND_IN).read_bytes())
-        sources = {path.relative_to(SOURCES): path for path in SOURCES.rglob("*") if path.is_file()}
-        with zipfile.ZipFile(folder_of_both / "plugin.jar", "w") as archive:
-            for name, path in sorted((files | sources).items()):
-                archive.writestr(zipfile.ZipInfo(str(name)), path.read_bytes())
+        files = {path.relative_to(classes): path for path in Path(classes).rglob("*.class")}
+        replacement = target / "first" / REPLACEMENT
+        replacement.parent.mkdir(parents=True, exist_ok=True)
+        replacement.write_bytes(files.pop(REPLACEMENT).read_bytes())
+        services = {path.relative_to(SOURCES): path for path in (SOURCES / "META-INF").rglob("*") if path.is_file()}
+        with zipfile.ZipFile(target / "plugin.jar", "w") as archive:
+            for name, path in sorted((files | services).items()):
+                archive.writestr(zipfile.ZipInfo(name.as_posix()), path.read_bytes())
 
 
 if __name__ == "__main__":
-    build(ROOT)
+    build(FOLDER)
+    record = {"compiler": compiler(), "sha256": digests(FOLDER)}
+    (FOLDER / "digests.json").write_text(json.dumps(record, indent=2) + "\n")

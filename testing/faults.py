@@ -125,7 +125,7 @@ def strike(server: Server, gates: Path, part: str, stage: str, seed: int) -> Out
 def _until_back(server: Server, outcome: Outcome, part: str, seed: int) -> Outcome:
     begun = time.monotonic()
     if part == "workers' parent":  # its workers still answer; only then is the front door opened again
-        server.wait_for("front door open")
+        server.wait_for("front_door_open")
     while part != "supervisor" and time.monotonic() - begun < PATIENCE_S:
         order = advert(seed)
         seen = send(server, order)

@@ -10,7 +10,12 @@ from testing.running import Server
 ROOT = Path(__file__).parents[1]
 ENGINE = [sys.executable, "-m", "testing.gated_engine"]
 
-AS_AN_OPERATOR_HAS_IT = {"look": 1.0, "answer": 2.0, "engine_hang": 20.0, "door_hang": 4.0}
+AS_AN_OPERATOR_HAS_IT = {
+    "check_interval": 1.0,
+    "probe": 2.0,
+    "engine_unresponsive": 20.0,
+    "front_door_unresponsive": 4.0,
+}
 
 
 def plain_server(**environment: str) -> Server:

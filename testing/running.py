@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 FAKE_ENGINE = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
-QUICK = {"look": 0.2, "answer": 0.7, "engine_hang": 2.5, "door_hang": 2.0}
+QUICK = {"check_interval": 0.2, "probe": 0.7, "engine_unresponsive": 2.5, "front_door_unresponsive": 2.0}
 _ENDED: dict[str, Any] = {}
 RUN = """
 import json, sys
 from inpaint_server import settings
 from inpaint_server.front_door import supervisor
 from inpaint_server.front_door.timeouts import SupervisorTimeouts
-pace = SupervisorTimeouts(**json.loads(sys.argv[1]))
-raise SystemExit(supervisor.run(settings.read(), engine_command=sys.argv[2:], pace=pace))
+timeouts = SupervisorTimeouts(**json.loads(sys.argv[1]))
+raise SystemExit(supervisor.run(settings.read(), engine_command=sys.argv[2:], timeouts=timeouts))
 """
 
 
@@ -83,7 +83,7 @@ class Server:
     Args:
         engine: The engine's command.
         environment: Variables on top of the test's own.
-        pace: Fields of `supervisor.Pace`.
+        timeouts: Fields of `SupervisorTimeouts`.
         command: Instead of all this, a whole command line.
     """
 
@@ -91,7 +91,7 @@ class Server:
         self,
         engine: Sequence[str] = FAKE_ENGINE,
         environment: dict[str, str] | None = None,
-        pace: dict[str, float] | None = None,
+        timeouts: dict[str, float] | None = None,
         command: Sequence[str] | None = None,
         port: int | None = None,
     ) -> None:
@@ -107,7 +107,7 @@ class Server:
         self._temp = tempfile.TemporaryDirectory(prefix="serving-")  # short: a socket's path has 107 characters
         variables["TMPDIR"] = self._temp.name
         self.process = subprocess.Popen(
-            command or [sys.executable, "-c", RUN, json.dumps(QUICK | (pace or {})), *engine],
+            command or [sys.executable, "-c", RUN, json.dumps(QUICK | (timeouts or {})), *engine],
             env={**os.environ, **variables, **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -127,7 +127,7 @@ class Server:
         self._events.put(_ENDED)
 
     def wait_for(self, event: str, seconds: float = 150, **fields: object) -> dict[str, Any]:
-        """The next line of the log that says `event` with these fields."""
+        """The next line of the log with this `event` and these fields."""
         end = time.monotonic() + seconds
         while True:
             try:
@@ -139,6 +139,11 @@ class Server:
                 raise AssertionError(f"ended without {event!r}:\n{''.join(self.lines)}")
             if line.get("event") == event and fields.items() <= line.items():
                 return line
+
+    def events(self, event: str, **fields: object) -> list[dict[str, Any]]:
+        """The lines of the log so far with this `event` and these fields."""
+        logged = [json.loads(line) for line in self.lines if line.startswith("{")]
+        return [line for line in logged if line.get("event") == event and fields.items() <= line.items()]
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None

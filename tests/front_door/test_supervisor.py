@@ -48,7 +48,10 @@ def test_sigterm_finishes_what_runs_refuses_what_comes_and_leaves_nothing(tmp_pa
 
 def test_work_that_outlasts_the_drain_time_is_cut_and_told(tmp_path: Path):
     gate = Gate(tmp_path / "gate")
-    with Server(environment={"INPAINT_DRAIN_S": "0.5"}, pace={"cut": 0.1}) as server, ThreadPoolExecutor(1) as pool:
+    with (
+        Server(environment={"INPAINT_DRAIN_S": "0.5"}, timeouts={"kill_after_drain": 0.1}) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
         server.wait_for("serving")
         running = pool.submit(server.invoke, wait=str(gate.path))
         gate.arrived()
@@ -94,11 +97,11 @@ def test_while_nothing_listens_callers_are_asked_to_come_back(tmp_path: Path):
         server.wait_for("serving")
         broken.touch()
         server.invoke(die=1)
-        server.wait_for("engine does not start")
+        server.wait_for("part_start_failed", part="engine")
         reply = server.invoke()
         assert (reply.status, reply.json["error"]["code"]) == (503, "overloaded")
         assert reply.headers["retry-after"] == "5"
-        server.wait_for("cannot serve")
+        server.wait_for("cannot_serve")
         assert server.wait() == 1
         assert server.pids() == []
 
@@ -124,7 +127,7 @@ def test_the_front_door_is_opened_again_whichever_of_its_processes_is_killed():
         workers = server.pids("model_service_worker")
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
-        server.wait_for("front door fault")
+        server.wait_for("part_failed", part="front door")
         server.wait_for("state", state="ready")
         assert server.invoke(b'{"again": 1}').json == {"again": 1}
         assert server.stop() == 0
@@ -147,7 +150,7 @@ def test_killed_workers_are_replaced_and_without_what_replaces_them_the_front_do
         assert server.invoke(b'{"meanwhile": 1}').json == {"meanwhile": 1}
         gate.open()
         assert running.result().json == {"still": 1}
-        fault = server.wait_for("front door fault")
+        fault = server.wait_for("part_failed", part="front door")
         assert fault["reason"] == "the process that workers are forked from ended"
         server.wait_for("state", state="ready")
         assert server.invoke(b'{"again": 1}').json == {"again": 1}
@@ -156,12 +159,12 @@ def test_killed_workers_are_replaced_and_without_what_replaces_them_the_front_do
 
 
 def test_too_many_deaths_end_the_server():
-    with Server(pace={"deaths": 1}) as server:
+    with Server(timeouts={"max_restarts": 1}) as server:
         server.wait_for("serving")
         server.invoke(die=1)
         server.wait_for("state", state="ready")
         server.invoke(die=1)
-        assert "More than 1 restarts" in server.wait_for("cannot serve")["reason"]
+        assert "More than 1 restarts" in server.wait_for("cannot_serve")["reason"]
         assert server.wait() == 1
         assert server.pids() == []
 
@@ -176,7 +179,7 @@ def test_a_killed_supervisor_takes_everything_with_it():
 
 def test_an_engine_that_cannot_start_ends_the_server():
     with Server(engine=[sys.executable, "-c", "raise SystemExit(7)"]) as server:
-        assert "code 7" in server.wait_for("cannot serve")["reason"]
+        assert "code 7" in server.wait_for("cannot_serve")["reason"]
         assert server.wait() == 1
 
 
@@ -185,7 +188,7 @@ def test_a_taken_port_is_one_clear_sentence():
         taken.bind(("0.0.0.0", free_port()))
         taken.listen()
         with Server(port=taken.getsockname()[1]) as server:
-            assert f"Port {server.port} cannot be used" in server.wait_for("cannot serve")["reason"]
+            assert f"Port {server.port} cannot be used" in server.wait_for("cannot_serve")["reason"]
             assert server.wait() == 1
 
 

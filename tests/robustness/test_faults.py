@@ -24,8 +24,7 @@ def test_whichever_process_is_killed_callers_are_told_and_the_server_comes_back(
         assert outcome.caller is not None
         assert outcome.caller.how == CLOSED, "who killed the front door itself hears nothing, not half an answer"
         strike(server, tmp_path, "Java", "idle", 6)  # it has just begun to answer and may not be watched yet
-        said = "".join(server.lines)
-        assert (said.count('"engine fault"'), said.count('"worker fault"')) == (1, 0)
+        assert len(server.events("part_failed", part="engine")) == 1
         strike(server, tmp_path, "supervisor", "pass", 7)
         server.wait_until_gone()
         assert server.wait() == -9

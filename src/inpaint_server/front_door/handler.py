@@ -1,10 +1,10 @@
-"""The front door's handler: forwards one request's bytes to the engine and brings its answer back, unchanged.
+"""The front door's handler: forwards one request's bytes to the engine and returns its answer unchanged.
 
-multi-model-server imports this into every worker, so it imports neither pixels nor models, and it returns whatever
-happens: an exception that leaves a handler costs the worker and the caller's answer.
+multi-model-server imports this into every worker, so it imports neither NumPy nor models, and it always returns: an
+exception that leaves a handler costs the worker and the caller's answer.
 
-The model folder that the server names is the run folder's `model`; beside it lie the engine's socket, the
-supervisor's `state` and its `probe` token (see `front_door.run_folder`).
+The model folder of the server is the run folder's `model`; beside it are the engine's socket, the supervisor's `state`
+and its `probe` token (see `front_door.run_folder`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from sagemaker_inference import content_types
 
 from inpaint_server.errors import ClientGone, Draining, InpaintServerError, Internal, Overloaded
-from inpaint_server.front_door.run_folder import RunFolder
+from inpaint_server.front_door.run_folder import PROBE_HEADER, RunFolder
 from inpaint_server.front_door.unix_http import UnixConnection
 
 FORWARDED = (
@@ -32,17 +32,16 @@ FORWARDED = (
     "traceparent",
 )
 RETURNED = ("X-Amzn-SageMaker-Custom-Attributes", "X-Request-Id", "Retry-After", "Allow")
-PROBE_HEADER = "x-inpaint-probe"
 
-# Set, removed and read by the front door's `Doorway`, in Java: what the caller's method and Content-Type were, and that
-# an answer is worded already.
+# Shared with the front door's `PublicPortHandler`, in Java: the caller's method and Content-Type, and whether a
+# response is to be sent unchanged.
 METHOD_HEADER = "x-inpaint-method"
-TYPE_HEADER = "x-inpaint-content-type"
-WORDED_HEADER = "x-inpaint-worded"
+CONTENT_TYPE_HEADER = "x-inpaint-content-type"
+PASSTHROUGH_HEADER = "x-inpaint-passthrough"
 
 RETRY_AFTER_S = 5
-LOOK_S = 0.25
-"""How often a handler that waits for an answer looks whether anybody still wants it."""
+DISCONNECT_CHECK_S = 0.25
+"""Seconds between two checks whether the caller of a request in progress is still connected."""
 
 # multi-model-server's decoder loses a worker whose reply is so small that its receive buffer shrinks to less than the
 # next reply's headers: no reply may be shorter than this, and no header longer than the other.
@@ -52,7 +51,7 @@ _UNSAFE = re.compile(r"[^\x20-\x7e\x80-\xff]")
 
 
 class Context(Protocol):
-    """What multi-model-server tells about the requests it hands over; the part that is used here."""
+    """What multi-model-server passes beside the requests; the part that is used here."""
 
     system_properties: dict[str, Any]
 
@@ -61,7 +60,7 @@ class Context(Protocol):
         ...
 
     def get_all_request_header(self, idx: int) -> dict[str, str]:
-        """Headers in the caller's spelling."""
+        """Headers, with names as the caller wrote them."""
         ...
 
     def set_response_status(self, code: int, phrase: str, idx: int) -> None:
@@ -79,7 +78,7 @@ class Context(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForwardedResponse:
-    """One answer on its way back to the caller."""
+    """An answer for the caller."""
 
     status: int
     content_type: str
@@ -88,11 +87,11 @@ class ForwardedResponse:
 
 
 def handle(data: list[dict[str, Any]] | None, context: Context) -> list[bytes] | None:
-    """Answer the requests that multi-model-server hands over (one at a time as it is set up here).
+    """Answer the requests that multi-model-server passes (one at a time as it is configured here).
 
     Args:
-        data: For each request its parameters by name, of which there is one, `body`; None: the call made once, when a
-            worker loads.
+        data: For each request its parameters by name, of which there is one, `body`; None: the call when a worker
+            loads.
         context: Their headers, and where status and headers of the answers go.
 
     Returns:
@@ -115,7 +114,7 @@ def _answer(fields: dict[str, Any], context: Context, index: int, folder: RunFol
     body, padding = _padded(reply)
     context.set_response_status(reply.status, "", index)
     context.set_response_content_type(index, _safe(reply.content_type))
-    for name, value in {**reply.headers, **padding, WORDED_HEADER: "1"}.items():
+    for name, value in {**reply.headers, **padding, PASSTHROUGH_HEADER: "1"}.items():
         context.set_response_header(index, name, _safe(value))
     return body
 
@@ -123,18 +122,18 @@ def _answer(fields: dict[str, Any], context: Context, index: int, folder: RunFol
 def _reply(fields: dict[str, Any], headers: dict[str, str], request_id: str, folder: RunFolder) -> ForwardedResponse:
     if headers.get(PROBE_HEADER) == folder.probe_token():
         return ForwardedResponse(status=200, content_type=content_types.JSON, body=b"{}")
-    sent = {name: _latin(headers[name]) for name in FORWARDED if name in headers}
+    sent = {name: _printable(headers[name]) for name in FORWARDED if name in headers}
     sent["x-request-id"] = request_id
-    if TYPE_HEADER in headers:
-        sent["content-type"] = _latin(headers[TYPE_HEADER])
+    if CONTENT_TYPE_HEADER in headers:
+        sent["content-type"] = _printable(headers[CONTENT_TYPE_HEADER])
     try:
         with folder.working():
             return _forward(headers[METHOD_HEADER], bytes(fields["body"]), sent, folder)
     except ClientGone as error:
-        folder.forget_caller(request_id)
+        folder.clear_disconnected(request_id)
         return error_response(error, request_id)
     except (FileNotFoundError, ConnectionRefusedError):
-        return error_response(_absence(folder), request_id)
+        return error_response(_engine_absent(folder), request_id)
     except (OSError, http.client.HTTPException):
         return error_response(Internal(f"The request was lost; its id is {request_id}. Send it again."), request_id)
 
@@ -142,9 +141,9 @@ def _reply(fields: dict[str, Any], headers: dict[str, str], request_id: str, fol
 def _forward(method: str, body: bytes, headers: dict[str, str], folder: RunFolder) -> ForwardedResponse:
     connection = UnixConnection(folder.socket)
     try:
-        # Every method but POST gets the engine's same answer, and the engine's HTTP parser does not know every word.
+        # The engine answers every method but POST alike, and its HTTP parser does not know every method.
         connection.request("POST" if method == "POST" else "GET", "/invocations", body, headers)
-        _wait(connection, headers["x-request-id"], folder)
+        _wait_for_answer(connection, headers["x-request-id"], folder)
         answer = connection.getresponse()
         return ForwardedResponse(
             status=answer.status,
@@ -156,26 +155,26 @@ def _forward(method: str, body: bytes, headers: dict[str, str], folder: RunFolde
         connection.close()
 
 
-def _wait(connection: UnixConnection, request_id: str, folder: RunFolder) -> None:
-    """Wait for the answer; where its caller goes away first, so does the connection, and with it the engine's work.
+def _wait_for_answer(connection: UnixConnection, request_id: str, folder: RunFolder) -> None:
+    """Wait for the answer; closing the connection without having read it ends the engine's work.
 
     Raises:
-        ClientGone: the caller went away.
+        ClientGone: the caller disconnected.
     """
-    while not select.select([connection.sock], [], [], LOOK_S)[0]:
-        if folder.caller_is_gone(request_id):
+    while not select.select([connection.sock], [], [], DISCONNECT_CHECK_S)[0]:
+        if folder.is_disconnected(request_id):
             raise ClientGone("The caller went away before its answer.")
 
 
-def _absence(folder: RunFolder) -> InpaintServerError:
-    """Why nothing listens on the engine's socket."""
+def _engine_absent(folder: RunFolder) -> InpaintServerError:
+    """The error when nothing listens on the engine's socket."""
     if folder.state() == "draining":
         return Draining("The server is stopping; send the request to another one.", retry_after=RETRY_AFTER_S)
     return Overloaded("The models are being loaded again; send the request again later.", retry_after=RETRY_AFTER_S)
 
 
 def error_response(error: InpaintServerError, request_id: str) -> ForwardedResponse:
-    """An error of ours, as every caller gets it."""
+    """The response to a request that failed here."""
     retry = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     body = error.to_json(request_id)
     return ForwardedResponse(status=error.status, content_type=content_types.JSON, body=body, headers=retry)
@@ -192,9 +191,9 @@ def _padded(reply: ForwardedResponse) -> tuple[bytes, dict[str, str]]:
 
 
 def _safe(value: str) -> str:
-    return _UNSAFE.sub("?", value)[:_LONGEST_HEADER]
+    return _printable(value)[:_LONGEST_HEADER]
 
 
-def _latin(value: str) -> str:
-    """A header's value as http.client can send it: its bytes as they came, control characters replaced."""
+def _printable(value: str) -> str:
+    """A header's value with its control characters replaced, which http.client would refuse."""
     return _UNSAFE.sub("?", value)

@@ -1,4 +1,4 @@
-"""multi-model-server, set up as a thin front door: its configuration, its start, a look whether it works."""
+"""multi-model-server as a thin front door: its configuration, its start, and checks of its health."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 from inpaint_server import __version__
 from inpaint_server.errors import SettingsError
 from inpaint_server.front_door import processes
-from inpaint_server.front_door.run_folder import RunFolder
+from inpaint_server.front_door.run_folder import PROBE_HEADER, RunFolder
 from inpaint_server.settings import Settings
 
 PLUGIN = Path(__file__).parent / "java"
 FIRST_ON_CLASS_PATH = PLUGIN / "first"
-"""multi-model-server's class path begins with the folder it is started in: what lies here takes its classes' place."""
+"""multi-model-server's class path begins with the folder it is started in: classes here replace its own."""
 
 SPARE_WORKERS = 4
 
-# As /proc/net/unix and /proc/net/tcp spell them; the address is 127.0.0.1:9000, multi-model-server's first worker's.
+# In the format of /proc/net/unix and /proc/net/tcp; multi-model-server's first worker listens on 127.0.0.1:9000.
 _LISTENING_UNIX = "00010000"
 _LISTENING_TCP = "0A"
 _WORKERS_TCP = "0100007F:2328"
 
-# The last two silence warnings of newer versions; older ones ignore them.
+# The last two suppress warnings of newer versions; older ones ignore them.
 _JAVA_OPTIONS = (
     "-Xms64m -XX:+ExitOnOutOfMemoryError -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData "
     "-Djava.net.preferIPv4Stack=true -Dlog4j2.formatMsgNoLookups=true "
@@ -36,7 +36,7 @@ _JAVA_OPTIONS = (
 
 
 def worker_count(settings: Settings) -> int:
-    """As many workers as requests may wait and run in the engine, and a few to carry its refusals back."""
+    """As many workers as requests may wait and run in the engine, and a few more to return its errors."""
     return settings.queue + settings.max_batch + SPARE_WORKERS
 
 
@@ -62,7 +62,7 @@ def properties(settings: Settings, folder: RunFolder) -> str:
 
 
 def _inner_sockets(folder: RunFolder, public_port: int) -> dict[str, str]:
-    """How Java talks to its workers and listens for management: Unix sockets in the run folder, which nobody else sees.
+    """How Java reaches its workers and listens for management: Unix sockets in the run folder, private to this server.
 
     Java needs a library for that, which it unpacks there; where files may not be executed (a container's tmpfs) it is
     TCP on the loopback interface, workers from port 9000 on, and so one server for each network namespace.
@@ -88,7 +88,7 @@ def _is_free(host: str, port: int) -> bool:
 def start(settings: Settings, folder: RunFolder) -> processes.Child:
     """Write the configuration and start the front door."""
     folder.properties.write_text(properties(settings, folder))
-    folder.stamp.write_text(json.dumps({"version": __version__, "revision": settings.revision}))
+    folder.version.write_text(json.dumps({"version": __version__, "revision": settings.revision}))
     command = [sys.executable, "-m", "inpaint_server.front_door.launcher", str(os.getpid()), "--start", "--foreground"]
     command += ["--mms-config", str(folder.properties), "--log-config", str(PLUGIN / "log4j2.xml")]
     command += ["--model-store", str(folder.path), "--models", f"model={folder.model.name}"]
@@ -117,7 +117,7 @@ def worker_answers(port: int, token: str, timeout: float) -> bool:
     """Whether a worker behind the public port answers a probe in time."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
-        connection.request("GET", "/invocations", headers={"x-inpaint-probe": token})
+        connection.request("GET", "/invocations", headers={PROBE_HEADER: token})
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
@@ -125,11 +125,11 @@ def worker_answers(port: int, token: str, timeout: float) -> bool:
         connection.close()
 
 
-def replaces_workers(folder: RunFolder) -> bool:
-    """Whether the process that workers are forked from still listens: without it, a worker that dies stays dead."""
+def worker_parent_listens(folder: RunFolder) -> bool:
+    """Whether the process that workers are forked from still listens: without it no dead worker is replaced."""
     if _uses_unix_sockets(folder):
         sockets = [line.split() for line in Path("/proc/self/net/unix").read_text().splitlines()[1:]]
-        return any(row[3] == _LISTENING_UNIX and row[-1] == str(folder.workers) for row in sockets)
+        return any(row[3] == _LISTENING_UNIX and row[-1] == str(folder.worker_socket) for row in sockets)
     return any(row[1] == _WORKERS_TCP and row[3] == _LISTENING_TCP for row in _connections())
 
 

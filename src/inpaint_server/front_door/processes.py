@@ -43,7 +43,7 @@ def wait(seconds: float, *, stoppable: bool = True) -> None:
         stoppable: Whether SIGTERM and SIGINT end the wait.
 
     Raises:
-        StopRequested: SIGTERM or SIGINT arrived, now or while nobody waited.
+        StopRequested: SIGTERM or SIGINT arrived, now or since the last wait.
     """
     awaited = {*_STOP, signal.SIGCHLD} if stoppable else {signal.SIGCHLD}
     received = signal.sigtimedwait(awaited, max(seconds, 0.0))
@@ -53,7 +53,7 @@ def wait(seconds: float, *, stoppable: bool = True) -> None:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, *, every: float, stoppable: bool = True) -> bool:
-    """Wait until a condition holds, asking at each child's end and `every` so many seconds; whether it came to hold."""
+    """Wait until a condition holds, checked when a child ends and every `every` seconds; whether it held in time."""
     end = time.monotonic() + seconds
     while not condition():
         left = end - time.monotonic()
@@ -64,7 +64,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, *, every: float, s
 
 
 def _reap() -> None:
-    """Collect every ended child, adopted ones too."""
+    """Collect the exit status of every ended child, adopted ones too."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -76,7 +76,7 @@ def _reap() -> None:
 
 
 def children_left() -> bool:
-    """Whether any child, own or adopted, is still there."""
+    """Whether any child, own or adopted, still exists."""
     _reap()
     try:
         return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None

@@ -14,10 +14,13 @@ from typing import Literal, get_args
 State = Literal["starting", "ready", "unresponsive", "restarting", "draining"]
 Part = Literal["engine", "front door"]
 
+PROBE_HEADER = "x-inpaint-probe"
+"""Carries the probe token."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Paths and words that supervisor, front door (its Java plug-in too) and handlers share.
+    """Paths and files that supervisor, front door (its Java plug-in too) and handlers share.
 
     Args:
         path: The folder; also the front door's temp folder.
@@ -36,19 +39,19 @@ class RunFolder:
         return self.path / "management.sock"
 
     @property
-    def workers(self) -> Path:
-        """The socket on which multi-model-server's first worker takes connections, and forks one for each."""
+    def worker_socket(self) -> Path:
+        """The socket on which multi-model-server's first worker accepts connections; it forks a worker for each."""
         return self.path / ".mms.sock.9000"
 
     @property
     def model(self) -> Path:
-        """The empty folder that multi-model-server is told is the model."""
+        """The empty folder that multi-model-server loads as its model."""
         return self.path / "model"
 
     @property
-    def stamp(self) -> Path:
-        """What the front door's /ping tells of the server beside its state: a JSON object."""
-        return self.path / "stamp"
+    def version(self) -> Path:
+        """What the front door's /ping reports beside the state: a JSON object with version and revision."""
+        return self.path / "version"
 
     @property
     def properties(self) -> Path:
@@ -61,47 +64,47 @@ class RunFolder:
         return self.path / "restarts.json"
 
     @property
-    def _gone(self) -> Path:
-        """Where the front door notes callers that closed their connection before their answer."""
-        return self.path / "gone"
+    def _disconnected(self) -> Path:
+        """The folder in which the front door creates a file for each caller that disconnects before its answer."""
+        return self.path / "disconnected"
 
     def prepare(self) -> None:
-        """Fill a new folder: state `starting`, a new probe token, nobody at work."""
+        """Fill a new folder: state `starting`, a new probe token, no handler working."""
         self.model.mkdir()
-        self._gone.mkdir()
+        self._disconnected.mkdir()
         (self.path / "work").touch()
         self._replace(self.restarts, json.dumps(dict.fromkeys(get_args(Part), 0)))
         (self.path / "probe").write_text(secrets.token_hex(16))
         self.write_state("starting")
 
     def probe_token(self) -> str:
-        """What the supervisor's probes say, so that a handler answers them itself."""
+        """The header value that marks the supervisor's probes, which handlers answer themselves."""
         return (self.path / "probe").read_text()
 
     def state(self) -> str:
-        """What the supervisor said last."""
+        """The state that the supervisor wrote last."""
         return (self.path / "state").read_text()
 
     def write_state(self, state: State) -> None:
-        """Say it; readers see the old word or the new one, nothing in between."""
+        """Replace the state; readers see the old one or the new one."""
         self._replace(self.path / "state", state)
 
     def count_restart(self, part: Part) -> None:
-        """Note that a part is started again."""
+        """Count a restart of a part."""
         counts: dict[str, int] = json.loads(self.restarts.read_text())
         self._replace(self.restarts, json.dumps({**counts, part: counts[part] + 1}))
 
-    def caller_is_gone(self, request_id: str) -> bool:
-        """Whether the caller of this request closed its connection before its answer."""
-        return (self._gone / request_id).is_file()
+    def is_disconnected(self, request_id: str) -> bool:
+        """Whether the caller of this request disconnected before its answer."""
+        return (self._disconnected / request_id).is_file()
 
-    def forget_caller(self, request_id: str) -> None:
-        """Remove the note that it did, if there is one."""
-        (self._gone / request_id).unlink(missing_ok=True)
+    def clear_disconnected(self, request_id: str) -> None:
+        """Remove the file that marks this request's caller as disconnected, if there is one."""
+        (self._disconnected / request_id).unlink(missing_ok=True)
 
     @contextmanager
     def working(self) -> Generator[None]:
-        """Held by a handler while it answers a request; the kernel lets go of it when the handler dies."""
+        """Held by a handler while it answers a request; the kernel releases the lock when the handler dies."""
         with (self.path / "work").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
             yield
@@ -117,7 +120,7 @@ class RunFolder:
 
     @staticmethod
     def _replace(path: Path, text: str) -> None:
-        """Write a file so that readers see the old text or the new one, nothing in between."""
+        """Write a file atomically."""
         draft = path.with_suffix(".new")
         draft.write_text(text)
         draft.replace(path)

@@ -1,4 +1,4 @@
-"""How patient the supervisor is."""
+"""How long the supervisor waits before it acts."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorTimeouts:
-    """How often the supervisor looks, and how long it puts up with what it sees; times in seconds.
+    """How often the supervisor checks the engine and the front door, and what it tolerates; times in seconds.
 
     Attributes:
-        look: Between two looks at engine and front door; a death is seen at once.
-        answer: In which the engine's ping, and a worker of the front door, has to answer; else `/ping` is 503.
-        engine_hang: Without an answer after which the engine is started again.
-        door_hang: Without an answer, and without a request at work, after which the front door is.
-        open: In which the front door has to open.
-        cut: Beyond the settings' `drain_s`, which the engine keeps itself, before it is killed.
-        last_replies: In which replies have to reach Java, and then the network, after the engine has finished.
-        deaths: Restarts within `window` after which the supervisor gives up.
-        window: See `deaths`.
-        false_starts: Restarts of the engine in a row that may fail before it is warm.
+        check_interval: Between two checks; the end of a process is noticed at once.
+        probe: In which the engine's ping, and a worker of the front door, has to answer; else `/ping` is 503.
+        engine_unresponsive: Without an answer after which the engine is restarted.
+        front_door_unresponsive: Without an answer, and without a request in progress, after which the front door is.
+        front_door_start: In which the front door has to open.
+        kill_after_drain: Beyond the settings' `drain_s`, which the engine observes itself, before it is killed.
+        last_responses: In which responses have to reach Java, and then the network, after the engine has finished.
+        max_restarts: Restarts within `restart_window` after which the supervisor gives up.
+        restart_window: See `max_restarts`.
+        max_failed_starts: Failed starts of a part in a row after which the supervisor gives up.
     """
 
-    look: float = 1.0
-    answer: float = 2.0
-    engine_hang: float = 20.0
-    door_hang: float = 4.0
-    open: float = 60.0
-    cut: float = 2.0
-    last_replies: float = 1.0
-    deaths: int = 30
-    window: float = 600.0
-    false_starts: int = 3
+    check_interval: float = 1.0
+    probe: float = 2.0
+    engine_unresponsive: float = 20.0
+    front_door_unresponsive: float = 4.0
+    front_door_start: float = 60.0
+    kill_after_drain: float = 2.0
+    last_responses: float = 1.0
+    max_restarts: int = 30
+    restart_window: float = 600.0
+    max_failed_starts: int = 3
 
 
 class UnresponsiveTimer:
-    """For how long something has not answered; a late look at it is not a silence."""
+    """For how long a process has not answered, counted from its first unanswered probe; 0 while it answers."""
 
     def __init__(self) -> None:
-        self._began: float | None = None
+        self._since: float | None = None
         self.seconds = 0.0
 
-    def note(self, ask: Callable[[], bool]) -> None:
-        """Ask, and count from the first question without an answer."""
-        asked = time.monotonic()
-        self._began = None if ask() else self._began or asked
-        self.seconds = 0.0 if self._began is None else time.monotonic() - self._began
+    def update(self, probe: Callable[[], bool]) -> None:
+        """Probe once; a late probe does not count as time without an answer."""
+        begun = time.monotonic()
+        self._since = None if probe() else self._since or begun
+        self.seconds = 0.0 if self._since is None else time.monotonic() - self._since

@@ -8,8 +8,8 @@ import com.amazonaws.ml.mms.http.ManagementRequestHandler;
 import com.amazonaws.ml.mms.servingsdk.impl.PluginsManager;
 import com.amazonaws.ml.mms.util.ConfigManager;
 import com.amazonaws.ml.mms.util.ConnectorType;
-import inpaint_server.front_door.Doorway;
-import inpaint_server.front_door.Gatherer;
+import inpaint_server.front_door.PublicPortHandler;
+import inpaint_server.front_door.RequestAggregator;
 import io.netty.channel.Channel;
 import io.netty.channel.ChannelInitializer;
 import io.netty.channel.ChannelPipeline;
@@ -17,12 +17,11 @@ import io.netty.handler.codec.http.HttpServerCodec;
 import io.netty.handler.ssl.SslContext;
 
 /**
- * What a connection passes through, in the place of the model server's own class of this name.
+ * The handlers of each connection; replaces the model server's own class of this name.
  *
- * <p>The model server has no hook before it takes forms apart and none behind the errors it words
- * itself. Its class path begins with the folder that it is started in; this class lies there. On the
- * public port {@link Doorway} stands before the model server's handlers; its management is as ever.
- * TLS is for whoever stands before a container.
+ * <p>The model server has no hook before it parses forms and none after the errors it writes itself. Its class path
+ * begins with the folder that it is started in, where this class lies. On the public port {@link PublicPortHandler}
+ * comes before the model server's handlers; the management port is unchanged. TLS ends before the container.
  */
 public class ServerInitializer extends ChannelInitializer<Channel> {
     private final ConnectorType connector;
@@ -35,13 +34,13 @@ public class ServerInitializer extends ChannelInitializer<Channel> {
     public void initChannel(Channel channel) {
         ChannelPipeline pipeline = channel.pipeline();
         pipeline.addLast("http", new HttpServerCodec());
-        pipeline.addLast("aggregator", new Gatherer(ConfigManager.getInstance().getMaxRequestSize()));
+        pipeline.addLast("aggregator", new RequestAggregator(ConfigManager.getInstance().getMaxRequestSize()));
         PluginsManager plugins = PluginsManager.getInstance();
         HttpRequestHandlerChain handlers;
         if (connector == ConnectorType.MANAGEMENT_CONNECTOR) {
             handlers = new ManagementRequestHandler(plugins.getManagementEndpoints());
         } else {
-            pipeline.addLast("doorway", new Doorway());
+            pipeline.addLast("public_port", new PublicPortHandler());
             handlers = new InferenceRequestHandler(plugins.getInferenceEndpoints());
         }
         handlers.setNextHandler(new InvalidRequestHandler());

@@ -13,24 +13,24 @@ import software.amazon.ai.mms.servingsdk.http.Request;
 import software.amazon.ai.mms.servingsdk.http.Response;
 
 /**
- * GET /ping: 200 while the supervisor says "ready" in its state file, else 503.
+ * GET /ping: 200 while the supervisor's state file says "ready", else 503.
  *
- * <p>The built-in ping answers 200 as soon as the port listens. The state file lies in this
- * process's temp folder, which belongs to this one server; beside it lies the stamp, a JSON object
- * with the server's version and commit, which the body tells too.
+ * <p>The built-in ping answers 200 as soon as the port listens. The state file lies in this process's temp folder,
+ * which belongs to this one server; the file "version" beside it holds a JSON object with the server's version and
+ * commit, which become part of the body.
  */
 @Endpoint(urlPattern = "ping", endpointType = EndpointTypes.INFERENCE, description = "Readiness")
-public class Ping extends ModelServerEndpoint {
+public class PingEndpoint extends ModelServerEndpoint {
     private final Path state = Paths.get(System.getProperty("java.io.tmpdir"), "state");
-    private final Path stamp = Paths.get(System.getProperty("java.io.tmpdir"), "stamp");
+    private final Path version = Paths.get(System.getProperty("java.io.tmpdir"), "version");
 
     @Override
     public void doGet(Request request, Response response, Context context) throws IOException {
-        String word = read(state, "gone");
-        response.setStatus("ready".equals(word) ? 200 : 503);
+        String current = read(state, "gone");
+        response.setStatus("ready".equals(current) ? 200 : 503);
         response.setContentType("application/json");
-        response.setHeader(Doorway.WORDED, "1");
-        String body = "{\"status\": \"" + word + "\", " + read(stamp, "{\"version\": null}").substring(1) + "\n";
+        response.setHeader(PublicPortHandler.PASSTHROUGH, "1");
+        String body = "{\"status\": \"" + current + "\", " + read(version, "{\"version\": null}").substring(1) + "\n";
         response.getOutputStream().write(body.getBytes(StandardCharsets.US_ASCII));
     }
 
@@ -49,7 +49,7 @@ public class Ping extends ModelServerEndpoint {
         response.setStatus(405);
     }
 
-    private static String read(Path file, String otherwise) throws IOException {
-        return Files.exists(file) ? new String(Files.readAllBytes(file), StandardCharsets.US_ASCII) : otherwise;
+    private static String read(Path file, String fallback) throws IOException {
+        return Files.exists(file) ? new String(Files.readAllBytes(file), StandardCharsets.US_ASCII) : fallback;
     }
 }

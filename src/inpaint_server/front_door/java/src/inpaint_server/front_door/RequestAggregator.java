@@ -7,16 +7,16 @@ import io.netty.handler.codec.http.HttpObjectAggregator;
 import io.netty.handler.codec.http.HttpResponseStatus;
 import java.util.UUID;
 
-/** Gathers a request's pieces, up to a number of bytes that lies beyond the engine's own limit. */
-public final class Gatherer extends HttpObjectAggregator {
-    public Gatherer(int maxBytes) {
+/** Collects the pieces of a request, up to a number of bytes well above the engine's own limit. */
+public final class RequestAggregator extends HttpObjectAggregator {
+    public RequestAggregator(int maxBytes) {
         super(maxBytes);
     }
 
     @Override
     protected void handleOversizedMessage(ChannelHandlerContext context, HttpMessage request) {
         String id = UUID.randomUUID().toString();
-        context.writeAndFlush(Wording.of(HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE, id))
+        context.writeAndFlush(ErrorResponses.create(HttpResponseStatus.REQUEST_ENTITY_TOO_LARGE, id))
                 .addListener(ChannelFutureListener.CLOSE_ON_FAILURE);
     }
 }
