@@ -1,4 +1,4 @@
-"""Bodies and headers to drafts: one reader for each media type, and nothing is decoded, checked or decided yet."""
+"""Bodies and headers to drafts, one reader for each media type; fields are not validated and files not decoded yet."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAGIC: Final = (b"\x89PNG", b"\xff\xd8", b"RIFF")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Draft:
-    """A request as it was sent, taken apart.
+    """One request as its body holds it.
 
     Attributes:
         fields: Everything but the pictures, as JSON values; unchecked.
@@ -46,7 +46,7 @@ class Draft:
 
 
 def read_draft(body: bytes, headers: Mapping[str, str]) -> Draft:
-    """Take a body apart by its Content-Type; headers have lower-case names.
+    """Read a body as its Content-Type says; headers have lower-case names.
 
     Raises:
         UnsupportedMediaType: there is no reader for it.
@@ -59,7 +59,7 @@ def read_draft(body: bytes, headers: Mapping[str, str]) -> Draft:
 
 
 def read_line(line: bytes) -> Draft:
-    """Take one line of JSON Lines apart.
+    """Read one line of JSON Lines.
 
     Raises:
         InvalidRequest: it is no JSON object.
@@ -135,20 +135,22 @@ def parse_object(text: bytes, where: str) -> dict[str, Any]:
 
 def _from_object(fields: dict[str, Any]) -> Draft:
     """Take the pictures out; what cannot be one stays among the fields, where the schema refuses it."""
-    pictures = {name: _json_picture(fields[name], name) for name in _PICTURE_FIELDS if name in fields}
+    nested = isinstance(fields.get("image"), list)
+    pictures = {name: _json_picture(fields[name], name, nested=nested) for name in _PICTURE_FIELDS if name in fields}
     found = {name: picture for name, picture in pictures.items() if picture is not None}
     return Draft(
         fields={name: value for name, value in fields.items() if name not in found},
         image=found.get("image"),
         mask=found.get("mask"),
-        nested_lists=isinstance(fields.get("image"), list),
+        nested_lists=nested,
     )
 
 
-def _json_picture(value: Any, field: str) -> Picture | None:
+def _json_picture(value: Any, field: str, *, nested: bool) -> Picture | None:
+    """Base64, or where the photo is one a nested list; None for anything else."""
     if isinstance(value, str):
         return _decode_base64(value, field)
-    return _nested_array(cast("list[Any]", value), field) if isinstance(value, list) else None
+    return _nested_array(cast("list[Any]", value), field) if nested and isinstance(value, list) else None
 
 
 def _decode_base64(text: str, field: str) -> bytes:
@@ -194,7 +196,7 @@ def _npy_array(body: bytes) -> NDArray[np.uint8]:
         shape, column_major, dtype = read_header(file)
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 - whatever a parser raises on a stranger's bytes is about those bytes
+    except Exception:  # noqa: BLE001 - any error the parser raises on unknown bytes is about those bytes
         raise wrong from None
     if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or min(shape) < 0:
         raise wrong
