@@ -148,7 +148,7 @@ def request(subject: Subject, seed: int, fields: dict[str, Any], defaults: Bundl
         "background_prompt": BACKDROP_PROMPTS[backdrop],
         "foreground_prompt": SURFACE_PROMPTS[surface],
     }
-    wire = validate({"image": "given", "seed": seed, **words, **fields})
+    wire = validate({"seed": seed, **words, **fields}, has_image=True)
     return resolve(wire, pixels, None, defaults, draw_seed=lambda: seed)
 
 

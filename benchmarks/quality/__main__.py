@@ -124,8 +124,8 @@ def _order(index: int, found: Sequence[Found], defaults: BundleDefaults) -> tupl
     """The photo, the request and the seed of one picture; photos and scenes take turns."""
     one = found[index % len(found)]
     background, foreground = SCENES[index // len(found) % len(SCENES)]
-    fields = {"image": "given", "background_prompt": background, "foreground_prompt": foreground}
-    request = resolve(validate(fields), one.product.photo, None, defaults, draw_seed=lambda: 0)
+    fields = {"background_prompt": background, "foreground_prompt": foreground}
+    request = resolve(validate(fields, has_image=True), one.product.photo, None, defaults, draw_seed=lambda: 0)
     placement = where_it_would_place(one.product, request.canvas, index)
     return one, replace(request, placement=placement), index
 

@@ -63,7 +63,7 @@ class NotAcceptable(InpaintServerError):
 
 
 class TooLarge(InpaintServerError):
-    """The body, a picture or the pixels asked for are beyond a limit; the message names it."""
+    """The body, a picture or the requested pixels are beyond a limit; the message names it."""
 
     status = 413
     code = "too_large"

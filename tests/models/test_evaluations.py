@@ -25,7 +25,7 @@ def evaluations(backend: TorchBackend, **fields: Any) -> int:
     hooks = [unet.conv_in.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0]))) for unet in unets]
     mask = np.zeros((64, 64), np.uint8)
     mask[20:50, 20:44] = 255
-    wire = validate({"image": "given", "background_prompt": "a beach", "foreground_prompt": "sand", **fields})
+    wire = validate({"background_prompt": "a beach", "foreground_prompt": "sand", **fields}, has_image=True)
     photo = Pixels(frozen_array(np.full((64, 64, 3), 128, np.uint8)))
     request = resolve(wire, photo, ProductMask(frozen_array(mask)), NATIVE, draw_seed=lambda: 1)
     engine = Engine(backend, queue=1, max_batch=1)

@@ -89,7 +89,7 @@ def npy(array: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def test_an_advert_tells_everything_the_contract_lists(server: Server):
+def test_advert_answer_has_every_field(server: Server):
     answer = invoke(server, {**GOOD, "return_layers": True}).json
     image = answer["images"][0]
     assert decoded(image["image"]).shape == (64, 64, 3)
@@ -101,21 +101,21 @@ def test_an_advert_tells_everything_the_contract_lists(server: Server):
         *("decode", "segment", "background", "passes", "composite", "encode", "queue", "total"),
     }
     assert set(answer["model"]) == {"bundle", "device", "dtype", "attention"}
-    assert isinstance(answer["warnings"], list), "what one step paints may well be told of"
+    assert isinstance(answer["warnings"], list), "a picture of one step may well have warnings"
 
 
 @pytest.mark.parametrize("task", ["advert", "mask", "background", "inpaint"])
-def test_every_task_answers_a_picture(server: Server, task: str):
+def test_each_task_answers_a_picture(server: Server, task: str):
     answer = invoke(server, {**GOOD, "task": task}).json
     picture = decoded(answer["images"][0]["image"])
     assert picture.shape == ((90, 60) if task == "mask" else (64, 64, 3))
 
 
-def test_the_mask_task_segments_a_photo_without_alpha(server: Server):
+def test_mask_task_segments_photo_without_alpha(server: Server):
     y, x = np.mgrid[:256, :256]
     lit = np.where(np.hypot(y - 128, x - 128) < 70, 235, 25).astype(np.uint8)
-    scene = Image.fromarray(np.repeat(lit[..., None], 3, axis=2))
-    answer = invoke(server, {"task": "mask", "image": b64(file(scene))}).json
+    image = Image.fromarray(np.repeat(lit[..., None], 3, axis=2))
+    answer = invoke(server, {"task": "mask", "image": b64(file(image))}).json
     mask = decoded(answer["images"][0]["image"]) >= 128
     wanted = lit > 128
     assert (mask & wanted).sum() / (mask | wanted).sum() > 0.8
@@ -123,7 +123,7 @@ def test_the_mask_task_segments_a_photo_without_alpha(server: Server):
 
 
 @pytest.mark.parametrize(("kind", "media_type"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp")])
-def test_a_bare_picture_takes_its_fields_from_the_custom_attributes(server: Server, kind: str, media_type: str):
+def test_bare_picture_takes_fields_from_custom_attributes(server: Server, kind: str, media_type: str):
     fields = {name: value for name, value in GOOD.items() if name != "image"}
     body = file(photo().convert("RGB") if kind == "JPEG" else photo(), kind)
     if kind == "JPEG":
@@ -132,7 +132,7 @@ def test_a_bare_picture_takes_its_fields_from_the_custom_attributes(server: Serv
     assert decoded(reply.json["images"][0]["image"]).shape == (64, 64, 3)
 
 
-def test_a_form_is_the_same_request_as_json(server: Server):
+def test_form_equals_json(server: Server):
     fields: dict[str, str | bytes] = {name: str(value) for name, value in GOOD.items() if name != "image"}
     body, content_type = form({**fields, "image": file(photo()), "placement": '{"scale": 0.5, "x": 0.5, "y": 0.9}'})
     sent = {**GOOD, "placement": {"scale": 0.5, "x": 0.5, "y": 0.9}}
@@ -141,16 +141,16 @@ def test_a_form_is_the_same_request_as_json(server: Server):
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-def test_a_picture_can_be_asked_for_alone(server: Server, kind: str):
+def test_accept_picture_answers_first_picture(server: Server, kind: str):
     reply = invoke(server, GOOD, accept=f"image/{kind}")
     assert reply.headers["content-type"] == f"image/{kind}"
     assert Image.open(io.BytesIO(reply.body)).format == kind.upper()
-    told = reply.headers["x-amzn-sagemaker-custom-attributes"]
-    assert json.loads(told)["seed"] == 5
-    assert len(told) <= 1024
+    attributes = reply.headers["x-amzn-sagemaker-custom-attributes"]
+    assert json.loads(attributes)["seed"] == 5
+    assert len(attributes) <= 1024
 
 
-def test_a_zip_holds_every_picture_and_its_manifest(server: Server):
+def test_zip_holds_pictures_layers_and_manifest(server: Server):
     reply = invoke(server, {**GOOD, "num_images": 2, "return_layers": True}, accept="application/zip")
     archive = zipfile.ZipFile(io.BytesIO(reply.body))
     manifest = json.loads(archive.read("manifest.json"))
@@ -161,7 +161,7 @@ def test_a_zip_holds_every_picture_and_its_manifest(server: Server):
     assert Image.open(io.BytesIO(archive.read("2-pass-1.png"))).size == (64, 64)
 
 
-def test_json_lines_answer_in_order_and_a_bad_line_harms_no_other(server: Server):
+def test_json_lines_answer_in_order_around_a_bad_line(server: Server):
     lines = [{**GOOD, "seed": 1}, {**GOOD, "widht": 3}, "no json", {**GOOD, "seed": 2}]
     body = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines).encode() + b"\n\n"
     reply = invoke(server, body, "application/jsonlines", accept="application/jsonlines")
@@ -175,7 +175,7 @@ def test_json_lines_answer_in_order_and_a_bad_line_harms_no_other(server: Server
     assert answers[1]["error"]["field"] == "widht"
 
 
-def test_picture_i_is_the_picture_of_a_request_with_seed_plus_i(server: Server):
+def test_picture_i_equals_request_with_seed_plus_i(server: Server):
     together = invoke(server, {**GOOD, "num_images": 3, "steps": 3}).json["images"]
     assert [image["seed"] for image in together] == [5, 6, 7]
     for image in together:
@@ -185,37 +185,37 @@ def test_picture_i_is_the_picture_of_a_request_with_seed_plus_i(server: Server):
         assert difference.max() <= 1, "the last bit of a kernel depends on the batch; nothing else may"
 
 
-def test_the_same_request_gives_the_same_bytes(server: Server):
+def test_same_request_gives_same_bytes(server: Server):
     first, second = (invoke(server, GOOD, accept="image/png").body for _ in range(2))
     assert first == second
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-def test_a_picture_says_how_it_was_made_and_asked_so_again_it_is_the_same(server: Server, kind: str):
-    asked = {**GOOD, "layers": [{"region": "lower", "prompt": "Kies, 5 €"}], "candidates": 2, "output_format": kind}
-    first = base64.b64decode(invoke(server, asked).json["images"][0]["image"])
-    told = provenance.read_origin(first, max_pixels=10_000)
-    assert told["version"] == __version__
-    assert told["request"]["layers"][0]["prompt"] == "Kies, 5 €"
-    again = {**told["request"], "image": GOOD["image"], "output_format": kind}
+def test_picture_repeated_from_its_origin_is_identical(server: Server, kind: str):
+    fields = {**GOOD, "layers": [{"region": "lower", "prompt": "Kies, 5 €"}], "candidates": 2, "output_format": kind}
+    first = base64.b64decode(invoke(server, fields).json["images"][0]["image"])
+    origin = provenance.read_origin(first, max_pixels=10_000)
+    assert origin["version"] == __version__
+    assert origin["request"]["layers"][0]["prompt"] == "Kies, 5 €"
+    again = {**origin["request"], "image": GOOD["image"], "output_format": kind}
     assert base64.b64decode(invoke(server, again).json["images"][0]["image"]) == first
 
 
-def test_a_512_pixel_advert_as_json_is_below_a_megabyte_and_a_half(server: Server):
+def test_512_pixel_json_answer_is_below_1_5_megabytes(server: Server):
     reply = invoke(server, {**GOOD, "width": 512, "height": 512})
     assert reply.status == 200
     assert len(reply.body) < 1_500_000
 
 
-def test_the_replaced_samples_mask_call_works_unchanged(server: Server):
-    scene = np.full((120, 160, 3), 30, np.uint8)
-    scene[40:90, 50:110] = 220
-    masks = np.array(invoke(server, npy(scene), "application/x-npy").json, np.uint8)
+def test_replaced_sample_mask_call(server: Server):
+    array = np.full((120, 160, 3), 30, np.uint8)
+    array[40:90, 50:110] = 220
+    masks = np.array(invoke(server, npy(array), "application/x-npy").json, np.uint8)
     assert masks.shape == (120, 160, 3)
     assert set(np.unique(masks)) <= {0, 255}
 
 
-def test_the_replaced_samples_advert_call_works_unchanged(server: Server):
+def test_replaced_sample_advert_call(server: Server):
     rgba = np.asarray(photo(64, 64))
     body = {
         "image": rgba[..., :3].tolist(),
@@ -361,7 +361,7 @@ BAD: dict[str, tuple[Any, str, str, int, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_answered_as_written_and_the_next_request_is_served(server: Server, name: str):
+def test_bad_input_is_refused_and_next_request_served(server: Server, name: str):
     body, content_type, accept, status, code = BAD[name]
     refused = invoke(server, body, content_type, accept)
     error = refused.json["error"]
@@ -382,19 +382,19 @@ def test_bad_input_is_answered_as_written_and_the_next_request_is_served(server:
         (photo().quantize(16), "palette"),
     ],
 )
-def test_unusual_pictures_are_understood(server: Server, image: Image.Image, what: str):
+def test_unusual_picture_modes_are_read(server: Server, image: Image.Image, what: str):
     kind = "JPEG" if image.mode == "CMYK" else "PNG"
     sent = {**with_image(file(image, kind)), "mask": b64(file(photo().getchannel("A")))}
     assert invoke(server, sent).status == 200, what
 
 
-def test_of_an_animation_the_first_picture_counts(server: Server):
+def test_animation_uses_first_frame(server: Server):
     animated = file(SEVERAL[0], "PNG", save_all=True, append_images=SEVERAL[1:])
     first, still = (invoke(server, with_image(data)).json["images"] for data in (animated, file(SEVERAL[0])))
     assert first == still
 
 
-def test_a_request_without_a_body_is_told_which_method_to_use(server: Server):
+def test_get_invocations_answers_405(server: Server):
     reply = server.request("GET", "/invocations")
     assert (reply.status, reply.json["error"]["code"]) == (405, "method_not_allowed")
 
@@ -416,7 +416,7 @@ def runtime(server: Server) -> Iterator[Any]:
         )
 
 
-def test_boto3_gets_its_advert(runtime: Any):
+def test_boto3_gets_advert(runtime: Any):
     answer = runtime.invoke_endpoint(
         EndpointName="adverts",
         ContentType="image/png",
@@ -429,7 +429,7 @@ def test_boto3_gets_its_advert(runtime: Any):
     assert json.loads(answer["CustomAttributes"])["seed"] == 5
 
 
-def test_boto3_is_told_what_to_change(runtime: Any):
+def test_boto3_error_names_the_field(runtime: Any):
     from botocore.exceptions import ClientError
 
     with pytest.raises(ClientError) as refused:
@@ -438,7 +438,7 @@ def test_boto3_is_told_what_to_change(runtime: Any):
     assert json.loads(refused.value.response["OriginalMessage"])["error"]["field"] == "width"
 
 
-def test_in_process_and_through_the_front_door_the_bytes_are_the_same(server: Server):
+def test_in_process_and_front_door_give_same_bytes(server: Server):
     through_the_door = invoke(server, GOOD).json["images"][0]["image"]
     from inpaint_server.commands import generate
 

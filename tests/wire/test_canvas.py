@@ -1,4 +1,4 @@
-"""Which canvas a request gets, and what size of scene the models paint for it."""
+"""The canvas of a request, and the size its models paint at."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NATIVE = Size(height=512, width=512)
 
 
 def _resolved(**fields: object) -> AdvertRequest:
-    wire = validate({"image": "given", "background_prompt": "a beach", "foreground_prompt": "sand", **fields})
+    wire = validate({"background_prompt": "a beach", "foreground_prompt": "sand", **fields}, has_image=True)
     photo = Pixels(np.zeros((40, 60, 3), np.uint8))
     return resolve(wire, photo, None, BundleDefaults(size=NATIVE), draw_seed=lambda: 1)
 
@@ -25,7 +25,7 @@ def _resolved(**fields: object) -> AdvertRequest:
     ("name", "width", "height"),
     [("1:1", 1080, 1080), ("4:5", 1080, 1350), ("9:16", 1080, 1920), ("16:9", 1920, 1080), ("1.91:1", 1200, 628)],
 )
-def test_ad_formats_by_name(name: str, width: int, height: int):
+def test_aspect_ratio_sets_canvas(name: str, width: int, height: int):
     request = _resolved(aspect_ratio=name)
     assert request.canvas == Size(height=height, width=width)
     painted = request.model_size
@@ -34,17 +34,17 @@ def test_ad_formats_by_name(name: str, width: int, height: int):
     assert painted.width / painted.height == pytest.approx(width / height, rel=0.02)
 
 
-def test_a_format_beside_a_size_is_refused():
+def test_aspect_ratio_with_width_is_refused():
     with pytest.raises(InvalidRequest, match="not both") as refused:
         _resolved(aspect_ratio="1:1", width=512)
     assert refused.value.field == "aspect_ratio"
 
 
 @pytest.mark.parametrize(("height", "width"), [(512, 512), (64, 64), (256, 1024), (384, 512)])
-def test_a_canvas_the_models_know_is_painted_as_it_is(height: int, width: int):
+def test_model_size_is_canvas_up_to_native_pixels(height: int, width: int):
     canvas = Size(height=height, width=width)
     assert model_size(canvas, NATIVE) == canvas
 
 
-def test_a_long_strip_is_never_thinner_than_the_models_can_paint():
+def test_model_size_of_long_strip_keeps_minimum_side():
     assert model_size(Size(height=64, width=2048), Size(height=64, width=64)).height >= 64

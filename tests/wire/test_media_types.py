@@ -22,16 +22,16 @@ from inpaint_server.wire.media_types import choose_media_type, content_type
         ("image/jpeg; charset=x; q=0.2, */*; q=0.1", "image/jpeg"),
     ],
 )
-def test_the_best_liked_type_that_can_be_produced_is_chosen(accept: str, chosen: str):
+def test_accept_chooses_preferred_type(accept: str, chosen: str):
     assert choose_media_type(accept) == chosen
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/gif", "image/png;q=0", "image/png;q=high", ",", "*"])
-def test_nothing_acceptable_lists_what_can_be_produced(accept: str):
+def test_accept_without_supported_type_lists_them(accept: str):
     with pytest.raises(NotAcceptable, match="application/json, application/jsonlines, image/png"):
         choose_media_type(accept)
 
 
-def test_parameters_and_case_of_the_content_type_do_not_matter():
+def test_content_type_ignores_parameters_and_case():
     assert content_type({"content-type": "Application/JSON; charset=utf-8"}) == "application/json"
     assert content_type({}) == ""

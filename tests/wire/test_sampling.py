@@ -1,7 +1,8 @@
-"""What a request says of its steps, and what is made of it."""
+"""Sampling: what a request's profile and fields resolve to."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -24,30 +25,37 @@ def resolved(*, few_step_weights: bool = False, **fields: Any) -> AdvertRequest:
     return resolve(validate({**ADVERT, **fields}), photo, None, defaults, draw_seed=lambda: 1)
 
 
-def test_quality_is_a_multistep_solver_with_guidance_in_every_step():
-    asked = resolved()
+def test_profile_quality_guides_every_step():
+    request = resolved()
     usual = Sampling(steps=25, guidance_scale=4.0, scheduler="dpmpp_2m_karras")
-    assert (asked.background_sampling, asked.pass_sampling, asked.joint) == (usual, usual, False)
+    assert (request.background_sampling, request.pass_sampling, request.joint) == (usual, usual, False)
     assert usual.guidance_interval == (0.0, 1.0)
     assert usual.reuse_features == 1
 
 
-def test_what_is_behind_the_product_is_painted_without_it_in_sight_but_by_the_replaced_samples_profile():
+def test_upper_layer_sees_product_only_in_profile_reference():
     assert [layer.sees_product for layer in resolved().layers] == [True, False]
     assert [layer.sees_product for layer in resolved(profile="seed").layers] == [True, True]
     layers = [*LAYERS, {"region": "around", "prompt": "sea"}, {"region": [0.0, 0.5], "prompt": "sky"}]
     assert [layer.sees_product for layer in resolved(layers=layers).layers] == [True, False, True, True]
 
 
-def test_every_saving_can_be_asked_for_by_its_name():
-    asked = resolved(guidance_interval=[0.0, 0.5], reuse_features=2, joint=True)
-    for sampling in (asked.background_sampling, asked.pass_sampling):
+def test_profile_reference_equals_seed():
+    names = [field.name for field in dataclasses.fields(AdvertRequest) if field.name != "photo"]
+    reference, seed = resolved(profile="reference"), resolved(profile="seed")
+    assert {name: getattr(reference, name) for name in names} == {name: getattr(seed, name) for name in names}
+    assert (reference.background_sampling.steps, reference.pass_sampling.steps) == (50, 100)
+
+
+def test_savings_are_set_by_their_fields():
+    request = resolved(guidance_interval=[0.0, 0.5], reuse_features=2, joint=True)
+    for sampling in (request.background_sampling, request.pass_sampling):
         assert sampling.guidance_interval == (0.0, 0.5)
         assert sampling.reuse_features == 2
-    assert asked.joint
+    assert request.joint
 
 
-def test_fast_uses_weights_for_few_steps_where_the_bundle_has_them():
+def test_profile_fast_uses_few_step_weights_of_bundle():
     plain, few = resolved(profile="fast"), resolved(profile="fast", few_step_weights=True)
     assert not plain.pass_sampling.few_step_weights
     wanted = Sampling(steps=8, guidance_scale=1.0, scheduler="lcm", few_step_weights=True)
@@ -73,13 +81,13 @@ def test_fast_uses_weights_for_few_steps_where_the_bundle_has_them():
         ({"joint": True, "layers": LAYERS}, "Give all layers of a joint pass the same `negative_prompt`."),
     ],
 )
-def test_what_cannot_be_done_is_said(fields: dict[str, Any], sentence: str):
+def test_invalid_sampling_field_is_refused(fields: dict[str, Any], sentence: str):
     with pytest.raises(InvalidRequest) as refused:
         resolved(**fields)
     assert refused.value.message == sentence
 
 
-def test_a_profile_that_joins_layers_leaves_those_apart_that_must_be():
+def test_profile_fast_joins_layers_only_where_possible():
     assert resolved(profile="fast").joint
     assert not resolved(profile="fast", layers=LAYERS).joint
     assert not resolved(profile="fast", joint=False).joint
@@ -97,7 +105,7 @@ def test_a_profile_that_joins_layers_leaves_those_apart_that_must_be():
         ({"joint": True}, [1.0, 1.0]),
     ],
 )
-def test_how_much_of_what_was_there_each_layer_may_change(fields: dict[str, Any], strengths: list[float]):
+def test_layer_strengths(fields: dict[str, Any], strengths: list[float]):
     assert [layer.strength for layer in resolved(**fields).layers] == strengths
 
 
@@ -105,5 +113,5 @@ def test_how_much_of_what_was_there_each_layer_may_change(fields: dict[str, Any]
     ("fields", "fill"),
     [({"task": "inpaint"}, True), ({}, False), ({"task": "inpaint", "profile": "seed"}, False)],
 )
-def test_a_photos_regions_start_from_the_colours_around_them(fields: dict[str, Any], *, fill: bool):
+def test_fill_only_for_task_inpaint(fields: dict[str, Any], *, fill: bool):
     assert resolved(**fields).fill == fill

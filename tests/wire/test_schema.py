@@ -1,4 +1,4 @@
-"""The wire's words: what is understood, what is refused, and in which sentence."""
+"""Request fields: their defaults, and the sentence each wrong one is refused with."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import Any
 import pytest
 
 from inpaint_server.errors import InvalidRequest
+from inpaint_server.wire import openapi
 from inpaint_server.wire.schema import InvocationRequest, validate
 
 PHOTO = {"image": "aGVsbG8="}
 ADVERT = {**PHOTO, "background_prompt": "a beach", "foreground_prompt": "sand"}
 
 
-def test_the_smallest_advert_gets_every_default():
+def test_smallest_advert_gets_defaults():
     request = validate(ADVERT)
     assert (request.task, request.num_images, request.profile, request.output_format) == ("advert", 1, "quality", "png")
     assert (request.seed, request.width, request.placement, request.return_layers) == (None, None, None, False)
 
 
-def test_the_replaced_samples_prompt_names_are_understood():
+def test_replaced_sample_prompt_names():
     request = validate({**PHOTO, "prompt_bg": "a beach", "prompt_fr": "sand"})
     assert (request.background_prompt, request.foreground_prompt) == ("a beach", "sand")
 
@@ -88,7 +89,7 @@ def test_the_replaced_samples_prompt_names_are_understood():
         ({"image": 5}, "image", "Change `image`: input should be a valid string."),
     ],
 )
-def test_a_wrong_field_is_named_with_what_it_should_be(change: dict[str, Any], field: str, sentence: str):
+def test_wrong_field_is_named_with_correction(change: dict[str, Any], field: str, sentence: str):
     with pytest.raises(InvalidRequest) as refused:
         validate({**ADVERT, **change})
     assert (refused.value.field, refused.value.message) == (field, sentence)
@@ -105,12 +106,18 @@ def test_a_wrong_field_is_named_with_what_it_should_be(change: dict[str, Any], f
         ({**PHOTO, "task": "inpaint"}, "layers"),
     ],
 )
-def test_a_task_says_what_it_misses(fields: dict[str, Any], field: str):
+def test_task_without_required_field_names_it(fields: dict[str, Any], field: str):
     with pytest.raises(InvalidRequest) as refused:
         validate(fields)
     assert refused.value.field == field
 
 
-def test_every_field_is_described_in_the_schema():
+def test_schema_describes_every_field():
     properties = InvocationRequest.model_json_schema()["properties"]
-    assert [name for name, told in properties.items() if not told.get("description")] == []
+    assert [name for name, schema in properties.items() if not schema.get("description")] == []
+
+
+def test_openapi_statuses_are_those_of_the_error_table():
+    responses = openapi.build()["paths"]["/invocations"]["post"]["responses"]
+    assert sorted(responses) == ["200", "400", "404", "405", "406", "413", "415", "500", "503", "504", "507"]
+    assert responses["503"]["description"] == "The queue is full. The server is stopping and takes no new work."

@@ -50,7 +50,7 @@ def order(row: Row, scenes: Scenes, defaults: Mapping[str, Any]) -> Order:
     prompts = {name: fill(fields[name], row.columns) for name in _PROMPTS if isinstance(fields.get(name), str)}
     layers = [_filled(layer, row.columns) for layer in fields["layers"]] if _is_list(fields.get("layers")) else None
     whole = {**fields, **prompts, **({} if layers is None else {"layers": layers})}
-    validate({**whole, "image": "given"})
+    validate(whole, has_image=True)
     files: dict[str, Any] = {"mask": row.folder / str(whole["mask"])} if "mask" in whole else {}
     request = request_object(whole.get("task", "advert"), _photo(row), {**whole, **files})  # pyright: ignore[reportArgumentType] - just validated
     return Order(request=request, identity=_identity(request))

@@ -34,12 +34,13 @@ class AnsweredReceipt(BaseModel):
     expansion: float = Field(description="How much the product seems to have grown, fraction of its area.")
     seam: float = Field(description="Colour step where passes meet, over that of their surroundings; 1 = none shows.")
     agreement: float | None = Field(
-        default=None, description="With `candidates`: how well the scene shows its words, at most 1; to compare by."
+        default=None,
+        description="With `candidates`: how well the picture matches its prompts, at most 1; for comparison only.",
     )
 
 
 class AnsweredSafety(BaseModel):
-    """What the bundle's safety checker said, where it has one."""
+    """What the bundle's safety checker found, where it has one."""
 
     refused_seeds: list[int] = Field(description="Seeds whose pictures it took for unsafe; others were tried instead.")
     withheld: bool = Field(description="Whether it took all of them for unsafe: the picture is blurred.")
@@ -102,6 +103,6 @@ class ErrorBody(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """The answer to whatever cannot be done."""
+    """The answer to a request that failed, as `InpaintServerError.to_json` writes it."""
 
     error: ErrorBody

@@ -18,8 +18,8 @@ from inpaint_server.wire.bodies import Draft, Picture, read_draft, read_line
 from inpaint_server.wire.resolve import resolve
 from inpaint_server.wire.schema import InvocationRequest, validate
 
-_NOT_THE_PICTURE: Final = {"image", "mask", "seed", "num_images", "candidates", "output_format", "return_layers"}
-"""Fields that do not decide how one picture of a photo, a mask and a seed looks, and these three."""
+_NOT_RECORDED: Final = {"image", "mask", "seed", "num_images", "candidates", "output_format", "return_layers"}
+"""Photo, mask and seed, which a picture's file records in its own way, and the fields that do not change a picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class ParsedRequest:
         request: Everything decided.
         output_format: How pictures are encoded.
         return_layers: Whether the intermediate pictures are answered too.
-        fields: The fields that decide a picture, as they were sent, without pictures and seed.
+        fields: The fields that change a picture, as they were sent, without photo, mask and seed.
         nested_lists: Whether it came in the replaced sample's own form, and is answered in it.
     """
 
@@ -134,5 +134,5 @@ def check_body_size(length: int, max_bytes: int) -> None:
 
 
 def picture_fields(wire: InvocationRequest) -> dict[str, Any]:
-    """What was sent of the fields that decide how one picture looks, besides photo, mask and seed."""
-    return wire.model_dump(mode="json", exclude=_NOT_THE_PICTURE, exclude_unset=True)
+    """The request's fields that change a picture, without photo, mask and seed; only those that were sent."""
+    return wire.model_dump(mode="json", exclude=_NOT_RECORDED, exclude_unset=True)

@@ -84,7 +84,7 @@ def encode_response(completed: CompletedRequest, media_type: str) -> EncodedResp
 
 
 def encode_error(error: InpaintServerError, request_id: str) -> EncodedResponse:
-    """An error as every caller gets it: JSON, whatever was accepted."""
+    """An error as every caller gets it: JSON, also where another media type was accepted."""
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     return EncodedResponse(status=error.status, body=error.to_json(request_id), media_type=JSON, headers=headers)
 

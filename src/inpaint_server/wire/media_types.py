@@ -24,16 +24,16 @@ def content_type(headers: Mapping[str, str]) -> str:
 
 
 def choose_media_type(accept: str) -> str:
-    """The supported media type the Accept header likes best; JSON where it likes everything.
+    """The supported media type that the Accept header prefers; JSON where it prefers none.
 
     Raises:
         NotAcceptable: none of those it names can be produced.
     """
     if not accept.strip():
         return JSON
-    for wanted in sorted(map(_media_range, accept.split(",")), key=lambda entry: -entry[1]):
+    for media_range, quality in sorted(map(_media_range, accept.split(",")), key=lambda entry: -entry[1]):
         for media_type in PRODUCED:
-            if wanted[1] > 0 and _matches(wanted[0], media_type):
+            if quality > 0 and _matches(media_range, media_type):
                 return media_type
     raise NotAcceptable(f"Set the Accept header to one of {', '.join(PRODUCED)}.")
 

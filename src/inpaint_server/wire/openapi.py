@@ -74,7 +74,7 @@ def _json(model: str) -> dict[str, Any]:
 
 
 def _refusals() -> dict[int, str]:
-    """Each status of the error table, with the first sentence of what its classes say of themselves."""
+    """Each status of the error table, with the first line of its classes' docstrings."""
     sentences: dict[int, list[str]] = {}
     for kind in ANSWERED:
         sentences.setdefault(kind.status, []).append((kind.__doc__ or "").splitlines()[0])

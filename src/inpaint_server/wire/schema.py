@@ -1,4 +1,4 @@
-"""The wire's requests: words, limits and defaults. JSON Schema and OpenAPI come from here and `wire.answers` alone."""
+"""The wire's requests: fields, limits and defaults. JSON Schema and OpenAPI come from here and `wire.answers` alone."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class InvocationRequest(_Wire):
         description="Every how many steps the model's inner layers are computed anew; 1 = in each.",
     )
     joint: bool | None = Field(
-        default=None, description="Paint all layers in one pass, each with its words, instead of one after the other."
+        default=None, description="Paint all layers in one pass, each with its prompt, instead of one after the other."
     )
     feather: int | None = Field(default=None, ge=0, le=64, description="Soft edge around the product, canvas pixels.")
     background_strength: Strength | None = Field(

@@ -77,7 +77,7 @@ class Signature:
 
     Attributes:
         by: Whom the certificate names; whether its issuer is trusted is not checked.
-        faults: What is wrong with it, in the words of C2PA; none: the file is as it was when it was signed. None where
+        faults: What is wrong with it, by the codes of C2PA; none: the file is as it was when it was signed. None where
             the library is not installed.
     """
 
@@ -115,7 +115,7 @@ def _media_type(data: bytes) -> str:
 
 
 def _manifest(task: Task) -> dict[str, Any]:
-    """Who made it of what, in the words of the IPTC's digital source types; the note in the file describes how."""
+    """The software and the kind of source, by the IPTC's digital source types; the file's note describes the rest."""
     kind = "trainedAlgorithmicMedia" if task == "background" else "compositeWithTrainedAlgorithmicMedia"
     created = {"action": "c2pa.created", "digitalSourceType": _SOURCES + kind}
     return {
