@@ -442,4 +442,4 @@ def test_in_process_and_front_door_give_same_bytes(server: Server):
     through_the_door = invoke(server, GOOD).json["images"][0]["image"]
     from inpaint_server.commands import generate
 
-    assert b64(generate.ask(GOOD, endpoint=None, bundle="demo").pictures[0].data) == through_the_door
+    assert b64(generate.invoke(GOOD, endpoint=None, bundle="demo").pictures[0].data) == through_the_door

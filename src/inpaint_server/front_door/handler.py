@@ -163,7 +163,7 @@ def _wait_for_answer(connection: UnixConnection, request_id: str, folder: RunFol
     """
     while not select.select([connection.sock], [], [], DISCONNECT_CHECK_S)[0]:
         if folder.is_disconnected(request_id):
-            raise ClientGone("The caller went away before its answer.")
+            raise ClientGone("The caller disconnected before its answer.")
 
 
 def _engine_absent(folder: RunFolder) -> InpaintServerError:

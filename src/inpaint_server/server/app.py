@@ -1,4 +1,4 @@
-"""The engine's own HTTP application: the two routes, and what it says of itself while it loads, works and drains."""
+"""The engine's HTTP application: the two routes, and its state while it loads, serves and drains."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from inpaint_server.domain.results import Answer
 from inpaint_server.engine.job import Job
 from inpaint_server.server.disconnect import cancel_on_disconnect
 from inpaint_server.server.loading import Loaded, load
-from inpaint_server.server.metrics import Metrics, embedded
-from inpaint_server.server.record import Record, request_id_of
+from inpaint_server.server.metrics import Metrics, embedded_metrics
+from inpaint_server.server.record import RequestRecord, request_id_of
 from inpaint_server.settings import Settings
 from inpaint_server.wire.bodies import split_lines
 from inpaint_server.wire.decode import ParsedRequest, check_body_size
@@ -39,11 +39,11 @@ log = structlog.get_logger(__name__)
 
 
 class EngineApp:
-    """The two routes, and the life of the process behind them.
+    """The two routes, and the state of the process behind them.
 
     Args:
         settings: What the operator decided.
-        loading: Makes the models ready; default: those of the settings' bundle.
+        loading: Loads and warms the models; default: those of the settings' bundle.
     """
 
     def __init__(self, settings: Settings, loading: Callable[[Settings], Loaded] = load) -> None:
@@ -69,7 +69,7 @@ class EngineApp:
         )
 
     def load(self, on_failure: Callable[[], object]) -> None:
-        """Load and warm the models on a thread of their own; the state tells how it went."""
+        """Load and warm the models on a thread of their own; `state` becomes `ready` or `failed`."""
 
         def work() -> None:
             try:
@@ -88,7 +88,7 @@ class EngineApp:
         threading.Thread(target=work, name="load", daemon=True).start()
 
     async def drain(self) -> None:
-        """Refuse new work, wait `drain_s` seconds for what runs, and end the rest between two steps."""
+        """Refuse new requests, wait `drain_s` seconds for those in progress, and end the rest between two steps."""
         self.state = "draining"
         try:
             await asyncio.wait_for(self._idle.wait(), self.settings.drain_s)
@@ -104,20 +104,20 @@ class EngineApp:
     async def _ping(self, request: Request) -> Response:
         body = {"status": self.state, "version": __version__, "revision": self.settings.revision}
         status = 200 if self.state == "ready" else 503
-        reply = EncodedResponse(status=status, body=compact_json(body), media_type=JSON, headers={})
-        return _response(reply, request_id_of(request.headers))
+        encoded = EncodedResponse(status=status, body=compact_json(body), media_type=JSON, headers={})
+        return _response(encoded, request_id_of(request.headers))
 
     async def _invocations(self, request: Request) -> Response:
-        record = Record.of(request.headers)
+        record = RequestRecord.of(request.headers)
         structlog.contextvars.bind_contextvars(request_id=record.request_id)
-        with self._counted_in():
-            reply = await self._answered(self._serve(request, record), record)
-        self._tell(record, reply.status, len(reply.body))
-        return _response(reply, record.request_id)
+        with self._in_progress():
+            encoded = await self._respond(self._serve(request, record), record)
+        self._log_and_count(record, encoded)
+        return _response(encoded, record.request_id)
 
     @contextmanager
-    def _counted_in(self) -> Generator[None]:
-        """While it is held the server is not idle."""
+    def _in_progress(self) -> Generator[None]:
+        """Counts a request as in progress while it is entered."""
         self._running += 1
         self._idle.clear()
         try:
@@ -127,15 +127,14 @@ class EngineApp:
             if self._running == 0:
                 self._idle.set()
 
-    def _tell(self, record: Record, status: int, bytes_out: int) -> None:
-        """A request is over: log it and count it."""
-        record.end(status=status, bytes_out=bytes_out)
+    def _log_and_count(self, record: RequestRecord, encoded: EncodedResponse) -> None:
+        record.finish(status=encoded.status, bytes_out=len(encoded.body))
         self.metrics.count(record)
-        told = record.fields(prompts=self.settings.log_prompts)
-        log.info("request", **told, **embedded(record, self.settings.emf_namespace))
+        fields = record.fields(prompts=self.settings.log_prompts)
+        log.info("request", **fields, **embedded_metrics(record, self.settings.emf_namespace))
 
-    async def _answered(self, work: Awaitable[EncodedResponse], record: Record) -> EncodedResponse:
-        """What the work answers, or the refusal it ended in."""
+    async def _respond(self, work: Awaitable[EncodedResponse], record: RequestRecord) -> EncodedResponse:
+        """The result of the work, or the response to the error it raised."""
         try:
             return await work
         except errors.InpaintServerError as error:
@@ -147,7 +146,7 @@ class EngineApp:
             record.error = errors.Internal("The server failed; look for this request_id in its log.")
         return encode_error(record.error, record.request_id)
 
-    async def _serve(self, request: Request, record: Record) -> EncodedResponse:
+    async def _serve(self, request: Request, record: RequestRecord) -> EncodedResponse:
         loaded = self._ready()
         headers = dict(request.headers)
         accept = choose_media_type(headers.get("accept", ""))
@@ -158,7 +157,7 @@ class EngineApp:
         return await cancel_on_disconnect(request, self._serve_one(loaded, lambda: read(body, headers), record, accept))
 
     async def _serve_one(
-        self, loaded: Loaded, read: Callable[[], ParsedRequest], record: Record, accept: str
+        self, loaded: Loaded, read: Callable[[], ParsedRequest], record: RequestRecord, accept: str
     ) -> EncodedResponse:
         async with self._decoding:
             loaded.engine.check_admission()
@@ -166,30 +165,30 @@ class EngineApp:
                 parsed = await run_in_threadpool(read)
         record.request = parsed.request
         answer = await self._answer(loaded, parsed.request, record)
-        record.spent(answer.timings)
+        record.add_timings(answer.timings)
         decode_ms = record.stages["decode"] * 1000
         completed = loaded.complete(parsed, answer, request_id=record.request_id, decode_ms=decode_ms)
         with record.timed("encode"):
             return await run_in_threadpool(encode_response, completed, accept)
 
-    async def _serve_lines(self, loaded: Loaded, body: bytes, record: Record) -> EncodedResponse:
-        """Every line is a request of its own, decoded when its turn comes; answers keep the lines' order."""
-        room = asyncio.Semaphore(self.settings.max_batch)
+    async def _serve_lines(self, loaded: Loaded, body: bytes, record: RequestRecord) -> EncodedResponse:
+        """Every line is a request of its own, decoded when a slot is free; answers are in the order of the lines."""
+        slots = asyncio.Semaphore(self.settings.max_batch)
         lines = split_lines(body)
         record.lines = len(lines)
 
         async def answer(number: int, line: bytes) -> bytes:
-            async with room:
+            async with slots:
                 return await self._serve_line(loaded, line, record.of_line(number, len(line)))
 
         answers = await asyncio.gather(*(answer(number, line) for number, line in enumerate(lines, start=1)))
         return EncodedResponse(body=b"".join(answers), media_type=JSON_LINES, headers={})
 
-    async def _serve_line(self, loaded: Loaded, line: bytes, record: Record) -> bytes:
+    async def _serve_line(self, loaded: Loaded, line: bytes, record: RequestRecord) -> bytes:
         work = self._serve_one(loaded, lambda: loaded.reader.read_line(line), record, JSON_LINES)
-        reply = await self._answered(work, record)
-        self._tell(record, reply.status, len(reply.body))
-        return reply.body.rstrip(b"\n") + b"\n"
+        encoded = await self._respond(work, record)
+        self._log_and_count(record, encoded)
+        return encoded.body.rstrip(b"\n") + b"\n"
 
     def _ready(self) -> Loaded:
         if self.state == "draining":
@@ -198,8 +197,8 @@ class EngineApp:
             raise errors.Overloaded("The models are still loading: send the request again soon.", retry_after=5)
         return self._loaded
 
-    async def _body(self, request: Request, record: Record) -> bytes:
-        """The body, read to its end and kept only up to the limit: a caller still sending would not see the answer."""
+    async def _body(self, request: Request, record: RequestRecord) -> bytes:
+        """The body, read to its end, as callers read no answer before, but kept only up to the limit."""
         limit = self.settings.max_body_bytes
         body = bytearray()
         async for chunk in request.stream():
@@ -209,44 +208,44 @@ class EngineApp:
         check_body_size(record.bytes_in, limit)
         return bytes(body)
 
-    async def _answer(self, loaded: Loaded, request: AdvertRequest, record: Record) -> Answer:
-        """The engine's answer within the deadline; past it the job ends between two steps and the caller knows now."""
+    async def _answer(self, loaded: Loaded, request: AdvertRequest, record: RequestRecord) -> Answer:
+        """The engine's answer; after the deadline an error at once, while the job ends at its next step."""
         job = loaded.engine.submit(request, deadline_s=self.settings.deadline_s)
         self._jobs.add(job)
         answer = asyncio.wrap_future(job.answer)
-        answer.add_done_callback(_heard)
+        answer.add_done_callback(_retrieve_exception)
         try:
             return await asyncio.wait_for(asyncio.shield(answer), self.settings.deadline_s)
         except TimeoutError:
             job.end(job.deadline_exceeded())
             raise job.deadline_exceeded() from None
         except asyncio.CancelledError:
-            job.end(errors.ClientGone("The caller went away before its answer."))
+            job.end(errors.ClientGone("The caller disconnected before its answer."))
             raise
         finally:
             self._jobs.discard(job)
             record.stages["queue"] = (job.started or time.monotonic()) - job.admitted
 
 
-def _heard(answer: asyncio.Future[Answer]) -> None:
-    """An error that comes after its caller has left is nobody's to hear; asyncio would log it as forgotten."""
+def _retrieve_exception(answer: asyncio.Future[Answer]) -> None:
+    """Mark an error as handled that comes after its caller disconnected; asyncio would log it as never retrieved."""
     if not answer.cancelled():
         answer.exception()
 
 
-def _response(reply: EncodedResponse, request_id: str) -> Response:
-    """Every answer carries the id under which the log tells of it."""
-    headers = {**reply.headers, "X-Request-Id": request_id}
-    return Response(reply.body, status_code=reply.status, media_type=reply.media_type, headers=headers)
+def _response(encoded: EncodedResponse, request_id: str) -> Response:
+    """Every response carries the id under which the log reports it."""
+    headers = {**encoded.headers, "X-Request-Id": request_id}
+    return Response(encoded.body, status_code=encoded.status, media_type=encoded.media_type, headers=headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals, as ours."""
+    """Starlette's own errors in our format."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    refused = (
+    refusal = (
         errors.MethodNotAllowed("Use POST /invocations or GET /ping.")
         if status == errors.MethodNotAllowed.status
         else errors.NotFound("There is nothing here: use POST /invocations or GET /ping.")
     )
     request_id = request_id_of(request.headers)
-    return _response(encode_error(refused, request_id), request_id)
+    return _response(encode_error(refusal, request_id), request_id)

@@ -1,4 +1,4 @@
-"""Whether the caller is still there: work for one that has gone away is stopped."""
+"""Cancels the work for a caller that has disconnected."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ T = TypeVar("T")
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[None, None, T]) -> T:
-    """What the work gives; where the caller goes away first the work is cancelled.
+    """The result of the work; if the caller disconnects first, the work is cancelled.
 
     Args:
-        request: Its body has been read to the end.
-        work: What is done for it.
+        request: Its body must have been read to the end.
+        work: Produces its response.
 
     Raises:
-        ClientGone: the caller went away.
+        ClientGone: the caller disconnected.
     """
-    working, leaving = asyncio.create_task(work), asyncio.create_task(_disconnected(request))
+    working, disconnect = asyncio.create_task(work), asyncio.create_task(_wait_for_disconnect(request))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise ClientGone("The caller went away before its answer.")
+        raise ClientGone("The caller disconnected before its answer.")
     finally:
         working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        disconnect.cancel()
+        await asyncio.gather(working, disconnect, return_exceptions=True)
 
 
-async def _disconnected(request: Request) -> None:
-    """Returns when the caller goes away."""
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

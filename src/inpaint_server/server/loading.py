@@ -1,4 +1,4 @@
-"""Wires engine and models: the one place that knows both."""
+"""Puts engine and models together; no other module imports both."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Loaded:
     sign: Sign | None = None
 
     def complete(self, parsed: ParsedRequest, answer: Answer, *, request_id: str, decode_ms: float) -> CompletedRequest:
-        """The engine's answer with everything its response reports."""
+        """The engine's answer with everything else that its response reports."""
         return CompletedRequest(
             parsed=parsed,
             answer=answer,
@@ -50,7 +50,7 @@ def load(settings: Settings) -> Loaded:
 
     Raises:
         BundleError: there is no bundle, or it cannot be used.
-        SettingsError: the device asked for is not there, or there is nothing to sign with as asked.
+        SettingsError: the device does not exist, or the signing settings cannot be used.
         OutOfMemory: the models do not fit on the device.
     """
     let_waiting_threads_sleep()
@@ -87,7 +87,7 @@ def load(settings: Settings) -> Loaded:
 
 
 def _warm_up(engine: Engine[Any], defaults: BundleDefaults, timeout_s: float) -> None:
-    """One advert and one mask of a grey photo: kernels are chosen and memory is taken before the first caller waits."""
+    """Run one advert and one mask of a grey photo, so that no caller waits for kernels and memory to be set up."""
     size = defaults.size
     grey = Pixels(frozen_array(np.full((size.height, size.width, 3), 128, np.uint8)))
     white = ProductMask(frozen_array(np.full((size.height, size.width), 255, np.uint8)))
@@ -102,5 +102,5 @@ def _warm_up(engine: Engine[Any], defaults: BundleDefaults, timeout_s: float) ->
     advert = resolve(validate(fields, has_image=True), grey, white, defaults, draw_seed=lambda: 0)
     engine.submit(advert, deadline_s=timeout_s).answer.result()
     mask = replace(advert, task="mask", mask=None)
-    with contextlib.suppress(InvalidRequest):  # a grey photo holds no product
+    with contextlib.suppress(InvalidRequest):  # a grey photo contains no product
         engine.submit(mask, deadline_s=timeout_s).answer.result()

@@ -38,4 +38,4 @@ class LocalEngine:
         return RawResponse(status=response.status, body=response.body, media_type=response.media_type)
 
     def close(self) -> None:
-        """Nothing to let go of: the models go with the process."""
+        """Nothing to close: the models live as long as the process."""

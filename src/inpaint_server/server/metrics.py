@@ -1,4 +1,4 @@
-"""Figures for those who operate this: Prometheus on a loopback port, CloudWatch's embedded metrics in the log."""
+"""Metrics for operators: Prometheus on a loopback port, CloudWatch's embedded metric format in the log."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from inpaint_server.errors import SettingsError
-from inpaint_server.server.record import Record
+from inpaint_server.server.record import RequestRecord
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 120.0)
 
 
-class CacheFigures(Protocol):
-    """What a cache tells of itself."""
+class CacheStatistics(Protocol):
+    """What a cache reports."""
 
     @property
     def bytes(self) -> int:
-        """Bytes kept now."""
+        """Bytes held now."""
         ...
 
     @property
     def hits(self) -> int:
-        """Values that were there."""
+        """Look-ups that found a value."""
         ...
 
     @property
     def misses(self) -> int:
-        """Values that had to be made."""
+        """Look-ups that found none."""
         ...
 
 
 class Metrics:
-    """One server's figures."""
+    """The metrics of one server."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -51,8 +51,8 @@ class Metrics:
         )
         self._pictures = Counter("inpaint_pictures", "Pictures answered.", registry=self.registry)
 
-    def count(self, record: Record) -> None:
-        """Count a request that is over."""
+    def count(self, record: RequestRecord) -> None:
+        """Count a finished request."""
         if not record.counts:
             return
         self._requests.labels(task=record.task, code=record.code).inc()
@@ -61,16 +61,16 @@ class Metrics:
         for stage, seconds in {**record.stages, "total": record.seconds}.items():
             self._stages.labels(stage=stage).observe(seconds)
 
-    def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
-        """Tell a figure that is read when somebody asks."""
-        Gauge(name, meaning, registry=self.registry).set_function(read)
+    def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
+        """Register a gauge that is read at each scrape."""
+        Gauge(name, documentation, registry=self.registry).set_function(read)
 
-    def caches(self, read: Callable[[], Mapping[str, CacheFigures]]) -> None:
-        """Tell of each cache its bytes, hits and misses."""
+    def caches(self, read: Callable[[], Mapping[str, CacheStatistics]]) -> None:
+        """Register each cache's bytes, hits and misses."""
         self.registry.register(_Caches(read))
 
     def restarts(self, read: Callable[[], Mapping[str, int]]) -> None:
-        """Tell how often the supervisor started each part again."""
+        """Register how often the supervisor restarted each part."""
         self.registry.register(_Restarts(read))
 
     def serve(self, port: int) -> None:
@@ -89,13 +89,13 @@ class Metrics:
 
 
 class _Caches(Collector):
-    def __init__(self, read: Callable[[], Mapping[str, CacheFigures]]) -> None:
+    def __init__(self, read: Callable[[], Mapping[str, CacheStatistics]]) -> None:
         self._read = read
 
     def collect(self) -> Iterable[Metric]:
         kept = GaugeMetricFamily("inpaint_cache_bytes", "Bytes kept now.", labels=["cache"])
-        hits = CounterMetricFamily("inpaint_cache_hits", "Values that were there.", labels=["cache"])
-        misses = CounterMetricFamily("inpaint_cache_misses", "Values that had to be made.", labels=["cache"])
+        hits = CounterMetricFamily("inpaint_cache_hits", "Look-ups that found a value.", labels=["cache"])
+        misses = CounterMetricFamily("inpaint_cache_misses", "Look-ups that found none.", labels=["cache"])
         for name, cache in self._read().items():
             kept.add_metric([name], cache.bytes)
             hits.add_metric([name], cache.hits)
@@ -116,15 +116,15 @@ class _Restarts(Collector):
         return (restarts,)
 
 
-def embedded(record: Record, namespace: str) -> dict[str, object]:
-    """A request's figures in CloudWatch's embedded metric format, as members of its line in the log.
+def embedded_metrics(record: RequestRecord, namespace: str) -> dict[str, object]:
+    """A request's metrics in CloudWatch's embedded metric format, as members of its line in the log.
 
-    Dimensions are task and outcome, and none; each value stands in the line's root, as the format wants it
+    Published by task and code, and without dimensions; each value is a member of the line's root object, as specified
     (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
     """
     if not namespace or not record.counts:
         return {}
-    figures: dict[str, tuple[str, float]] = {
+    metrics: dict[str, tuple[str, float]] = {
         "Requests": ("Count", 1),
         "Pictures": ("Count", record.pictures if record.error is None else 0),
         "Latency": ("Milliseconds", round(record.seconds * 1000, 1)),
@@ -133,11 +133,11 @@ def embedded(record: Record, namespace: str) -> dict[str, object]:
     directive = {
         "Namespace": namespace,
         "Dimensions": [["Task", "Code"], []],
-        "Metrics": [{"Name": name, "Unit": unit} for name, (unit, _) in figures.items()],
+        "Metrics": [{"Name": name, "Unit": unit} for name, (unit, _) in metrics.items()],
     }
     return {
         "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},
         "Task": record.task,
         "Code": record.code,
-        **{name: value for name, (_, value) in figures.items()},
+        **{name: value for name, (_, value) in metrics.items()},
     }

@@ -32,7 +32,7 @@ _M_ARENA_MAX: Final = -8
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its own signal handlers: ours drain before it exits."""
+    """uvicorn without its own signal handlers: ours drain before the server exits."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -68,9 +68,9 @@ def run(
 
     Args:
         settings: What the operator decided.
-        unix_socket: Where the front door finds it.
+        unix_socket: The socket that the front door connects to.
         restarts: A JSON object of how often the supervisor restarted each part, for the metrics.
-        loading: Makes the models ready; default: those of the settings' bundle.
+        loading: Loads and warms the models; default: those of the settings' bundle.
 
     Raises:
         SettingsError: a port is taken.
@@ -91,8 +91,8 @@ def run(
 def _share_arenas() -> None:
     """Let all threads allocate from two of glibc's arenas; to be called before the first thread starts.
 
-    By default each gets one of its own, up to eight for each core, and keeps there what it freed: a picture decoded on
-    one thread and painted on another leaves holes in both. Elsewhere (musl, macOS) this does nothing.
+    By default each thread gets its own, up to eight for each core, and keeps freed memory there: a picture decoded on
+    one thread and used on another fragments both. Elsewhere (musl, macOS) this does nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -123,7 +123,7 @@ def main(loading: Callable[[Settings], Loaded] = load) -> None:
         logs.get("engine").error("cannot_serve", code=error.code, reason=error.message)
         code = 1
     sys.stdout.flush()
-    os._exit(code)  # everything is answered and stopped; torch takes seconds to tear itself down
+    os._exit(code)  # all requests are answered; torch takes seconds to shut down
 
 
 if __name__ == "__main__":

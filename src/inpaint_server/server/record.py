@@ -1,4 +1,4 @@
-"""What is told of one request once it is over: its line in the log, and what the metrics count."""
+"""The record of one request: its line in the log, and what the metrics count."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ OK: Final = "ok"
 _TRACES: Final = ("x-amzn-trace-id", "traceparent")
 _INFERENCE_ID: Final = "x-amzn-sagemaker-inference-id"
 _REQUEST_ID: Final = re.compile(r"[\w.:-]{1,64}", re.ASCII)
-_HARMLESS: Final = re.compile(r"[\w.:;=-]{1,256}", re.ASCII)
+_LOGGABLE: Final = re.compile(r"[\w.:;=-]{1,256}", re.ASCII)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Record:
-    """One request from its arrival to its answer. Neither its picture nor what its headers say freely is ever told.
+class RequestRecord:
+    """One request from its arrival to its answer. Neither its picture nor free text of its headers is logged.
 
     Attributes:
         request_id: In the log, in the answer's header and in its body.
-        trace: The caller's trace id, where it sent a harmless one.
+        trace: The caller's trace id, if it sent a valid one.
         inference_id: SageMaker's own id of the request, likewise.
         line: Which line of a JSON Lines body this is, from 1; None for a whole body.
         lines: Of a JSON Lines body, how many requests it held; they have records of their own.
-        request: What was asked, once it is understood.
+        request: The resolved request, once it is decoded.
         stages: Seconds spent in each stage so far.
-        error: What it was refused with.
+        error: What it failed with; None: it was answered.
         status: The answer's HTTP status.
         bytes_in: The body's length.
         bytes_out: The answer's length.
-        seconds: From arrival to answer; 0 until it is over.
+        seconds: From arrival to answer; 0 until it is finished.
     """
 
     request_id: str
@@ -55,15 +55,15 @@ class Record:
     _begun: float = field(default_factory=time.perf_counter)
 
     @classmethod
-    def of(cls, headers: Mapping[str, str]) -> Record:
+    def of(cls, headers: Mapping[str, str]) -> RequestRecord:
         """The record of a request that has just arrived; headers have lower-case names."""
         trace = next((headers[name] for name in _TRACES if name in headers), None)
         inference_id = headers.get(_INFERENCE_ID)
-        return cls(request_id=request_id_of(headers), trace=_harmless(trace), inference_id=_harmless(inference_id))
+        return cls(request_id=request_id_of(headers), trace=_loggable(trace), inference_id=_loggable(inference_id))
 
-    def of_line(self, number: int, length: int) -> Record:
+    def of_line(self, number: int, length: int) -> RequestRecord:
         """The record of one line of this request's body."""
-        return Record(
+        return RequestRecord(
             request_id=self.request_id,
             trace=self.trace,
             inference_id=self.inference_id,
@@ -73,7 +73,7 @@ class Record:
 
     @property
     def code(self) -> str:
-        """How it went: `ok`, or the error's code."""
+        """`ok`, or the error's code."""
         return OK if self.error is None else self.error.code
 
     @property
@@ -83,37 +83,37 @@ class Record:
 
     @property
     def task(self) -> str:
-        """What was asked for; `unknown` where the request was refused before it was understood."""
+        """The request's task; `unknown` if it was refused before it was decoded."""
         return "unknown" if self.request is None else self.request.task
 
     @property
     def pictures(self) -> int:
-        """How many pictures were asked for."""
+        """How many pictures were requested."""
         return 0 if self.request is None else len(self.request.seeds)
 
     @contextmanager
     def timed(self, stage: str) -> Generator[None]:
-        """Count the time until its end as spent in a stage."""
+        """Measures the time of a stage."""
         begun = time.perf_counter()
         try:
             yield
         finally:
             self.stages[stage] = time.perf_counter() - begun
 
-    def spent(self, timings: Timings) -> None:
-        """Take over where the engine's time went."""
+    def add_timings(self, timings: Timings) -> None:
+        """Add the engine's stages."""
         single = ("queue", "segment", "background", "composite")
         self.stages |= {name: getattr(timings, name) / 1000 for name in single}
         self.stages["passes"] = sum(timings.passes) / 1000
 
-    def end(self, *, status: int, bytes_out: int) -> None:
-        """It is over."""
+    def finish(self, *, status: int, bytes_out: int) -> None:
+        """Take the answer's status and length, and stop the clock."""
         self.status, self.bytes_out = status, bytes_out
         self.seconds = time.perf_counter() - self._begun
 
     def fields(self, *, prompts: bool) -> dict[str, object]:
-        """Its line in the log; prompts only where the operator asks for them."""
-        told: dict[str, object] = {
+        """Its line in the log; prompts only where the operator wants them logged."""
+        members: dict[str, object] = {
             "request_id": self.request_id,
             "trace": self.trace,
             "inference_id": self.inference_id,
@@ -122,16 +122,16 @@ class Record:
             "status": self.status,
             "code": self.code,
             "field": None if self.error is None else self.error.field,
-            **self._asked(),
+            **self._request_fields(),
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
             "stages_ms": {name: round(seconds * 1000, 1) for name, seconds in self.stages.items()},
             "ms": round(self.seconds * 1000, 1),
             **(self._prompts() if prompts else {}),
         }
-        return {name: value for name, value in told.items() if value is not None}
+        return {name: value for name, value in members.items() if value is not None}
 
-    def _asked(self) -> dict[str, object]:
+    def _request_fields(self) -> dict[str, object]:
         request = self.request
         if request is None:
             return {}
@@ -154,11 +154,11 @@ class Record:
 
 
 def request_id_of(headers: Mapping[str, str]) -> str:
-    """The caller's own id where it sent a harmless one, else a new one."""
+    """The caller's own id if it sent a valid one, else a new one."""
     given = headers.get("x-request-id") or headers.get(_INFERENCE_ID) or ""
     return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
-def _harmless(text: str | None) -> str | None:
-    """A caller's text as a log may hold it, or nothing."""
-    return text if text and _HARMLESS.fullmatch(text) else None
+def _loggable(text: str | None) -> str | None:
+    """A caller's text if it may be logged, else None."""
+    return text if text and _LOGGABLE.fullmatch(text) else None
