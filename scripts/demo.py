@@ -39,7 +39,7 @@ def main() -> None:
     """Run the demo."""
     with running_server() as url:
         begun = time.perf_counter()
-        result = generate.ask(generate.request_object(PHOTO, None, REQUEST), endpoint=url, bundle=None)
+        result = generate.invoke(generate.request_object(PHOTO, None, REQUEST), endpoint=url, bundle=None)
         seconds = time.perf_counter() - begun
         paths = generate.save(result, PHOTO, OUT)
     print(f"One advert in {seconds:.1f} s on {result.model.device}:")

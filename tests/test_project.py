@@ -68,10 +68,11 @@ def test_the_readmes_table_names_every_field_of_a_request():
     assert named - {"prompt_bg", "prompt_fr"} == set(InvocationRequest.model_fields)
 
 
-def test_the_operators_table_names_every_setting():
+def test_the_operators_table_describes_every_setting():
     table = (ROOT / "docs" / "operating.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
-    named = {row.split("`")[1] for row in table.splitlines() if row.startswith("| `")}
-    assert named == {variable_name(name) for name in Settings.model_fields}
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines() if row.startswith("| `")]
+    described = {row[0].strip("`"): row[-1] for row in rows}
+    assert described == {variable_name(name): field.description for name, field in Settings.model_fields.items()}
 
 
 def test_the_changelogs_newest_version_is_the_packages():

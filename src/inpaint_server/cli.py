@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-models = typer.Typer(help="Look at bundles of weights.", no_args_is_help=True)
+models = typer.Typer(help="Inspect bundles of weights.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(deploy.app, name="deploy")
 
@@ -64,9 +64,9 @@ def serve(
 def generate(
     photo: Annotated[Path, typer.Argument(help="The product photo: PNG, JPEG or WebP.", exists=True, dir_okay=False)],
     *,
-    background: Annotated[str, typer.Option(help="The scene behind the product.")],
+    background: Annotated[str, typer.Option(help="What is behind the product.")],
     foreground: Annotated[str, typer.Option(help="What the product stands on.")],
-    negative: Annotated[str, typer.Option(help="What should not be seen.")] = "",
+    negative: Annotated[str, typer.Option(help="What the pictures should not show.")] = "",
     number: Annotated[int, typer.Option("-n", "--number", min=1, max=8, help="Variations.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
     mask: Annotated[Path | None, typer.Option(help="White = product; skips segmentation.", exists=True)] = None,
@@ -80,10 +80,10 @@ def generate(
     endpoint: Annotated[str | None, typer.Option(help="A server's URL or a SageMaker endpoint's name.")] = None,
     bundle: BundleOption = None,
 ) -> None:
-    """Make adverts from one photo: each picture, and a contact sheet of every stage."""
-    from inpaint_server.commands import generate as work
+    """Generate adverts from one photo: each picture, and a contact sheet of every stage."""
+    from inpaint_server.commands import generate as command
 
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "background_prompt": background,
         "foreground_prompt": foreground,
         "negative_prompt": negative,
@@ -96,9 +96,9 @@ def generate(
         "profile": profile,
         "steps": steps,
     }
-    request = work.request_object(photo, mask, given)
-    answer = work.ask(request, endpoint=endpoint, bundle=bundle)
-    for path in work.save(answer, photo, out):
+    request = command.request_object(photo, mask, fields)
+    result = command.invoke(request, endpoint=endpoint, bundle=bundle)
+    for path in command.save(result, photo, out):
         typer.echo(path)
 
 
@@ -107,25 +107,23 @@ def show(
     file: Annotated[Path, typer.Argument(help="A picture that an inpaint-server wrote.", exists=True, dir_okay=False)],
     *,
     repeat: Annotated[
-        Path | None, typer.Option(help="Make it again, into this .png, .jpg or .webp.", dir_okay=False)
+        Path | None, typer.Option(help="Generate it again, into this .png, .jpg or .webp.", dir_okay=False)
     ] = None,
     photo: Annotated[
-        Path | None, typer.Option(help="The product photo it was made from.", exists=True, dir_okay=False)
+        Path | None, typer.Option(help="The product photo of its request.", exists=True, dir_okay=False)
     ] = None,
-    mask: Annotated[
-        Path | None, typer.Option(help="The mask that was sent with it.", exists=True, dir_okay=False)
-    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="The mask of its request.", exists=True, dir_okay=False)] = None,
     endpoint: Annotated[str | None, typer.Option(help="A server's URL or a SageMaker endpoint's name.")] = None,
     bundle: BundleOption = None,
 ) -> None:
-    """Say how a picture was made, from what its own file tells; make it again if asked to."""
-    from inpaint_server.commands import show as work
+    """Print how a picture was generated, read from its own file; with --repeat generate it again."""
+    from inpaint_server.commands import show as command
 
-    told = work.tell(file)
-    for line in work.lines(told):
+    origin = command.read_origin(file)
+    for line in command.describe(origin):
         typer.echo(line)
     if repeat is not None:
-        for changed in work.repeat(told, photo=photo, mask=mask, out=repeat, endpoint=endpoint, bundle=bundle):
+        for changed in command.repeat(origin, photo=photo, mask=mask, out=repeat, endpoint=endpoint, bundle=bundle):
             typer.secho(f"{changed} The picture may differ.", fg="yellow", err=True)
         typer.echo(repeat)
 
@@ -139,21 +137,23 @@ def catalog(
     ] = Path("catalog"),
     endpoint: Annotated[str | None, typer.Option(help="A server's URL or a SageMaker endpoint's name.")] = None,
     bundle: BundleOption = None,
-    scene: Annotated[str | None, typer.Option(help="The scene of rows that name none: kitchen, beach, ...")] = None,
+    scene: Annotated[str | None, typer.Option(help="The preset of rows that name none: kitchen, beach, ...")] = None,
     presets: Annotated[
-        Path | None, typer.Option(help="A TOML file of scenes of your own.", exists=True, dir_okay=False)
+        Path | None, typer.Option(help="A TOML file of presets of your own.", exists=True, dir_okay=False)
     ] = None,
-    background: Annotated[str | None, typer.Option(help="The scene behind; may name columns: {color}.")] = None,
-    foreground: Annotated[str | None, typer.Option(help="What products stand on; may name columns.")] = None,
+    background: Annotated[
+        str | None, typer.Option(help="What is behind the product; may name columns: {color}.")
+    ] = None,
+    foreground: Annotated[str | None, typer.Option(help="What the product stands on; may name columns.")] = None,
     setting: Annotated[
-        list[str] | None, typer.Option("--set", help="FIELD=VALUE for every row that does not say otherwise.")
+        list[str] | None, typer.Option("--set", help="FIELD=VALUE for every row without a value of its own.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Requests under way at a time.")] = 4,
     batch_transform: Annotated[
         Path | None, typer.Option(help="Write the rows as Batch Transform's JSON Lines instead.", dir_okay=False)
     ] = None,
 ) -> None:
-    """Make an advert of every product in a table, and a report. Exit code 1: some rows failed or are still to do."""
+    """Generate an advert of every product in a table, and a report; exit code 1 if rows failed or are left."""
     from inpaint_server.catalog import command
     from inpaint_server.catalog.presets import load
 
@@ -177,10 +177,10 @@ def studio(
     ] = "http://localhost:8080",
     port: Annotated[int, typer.Option(min=1, max=65535, help="The page's own TCP port, on this machine alone.")] = 8090,
     presets: Annotated[
-        Path | None, typer.Option(help="A TOML file of scenes of your own.", exists=True, dir_okay=False)
+        Path | None, typer.Option(help="A TOML file of presets of your own.", exists=True, dir_okay=False)
     ] = None,
 ) -> None:
-    """Open a web page over a running server: see the mask, place the product, compare adverts."""
+    """Open a web page for a running server: check the mask, place the product, compare adverts."""
     from inpaint_server.studio.command import run as serve_page
 
     typer.echo(f"The studio is at http://localhost:{port} (Ctrl-C ends it).")
@@ -190,16 +190,13 @@ def studio(
 @models.command()
 def verify(folder: Annotated[Path, typer.Argument(help="The bundle's folder.", exists=True, file_okay=False)]) -> None:
     """Check every file of a bundle against its manifest: checksums, sizes, what is missing."""
-    from inpaint_server.models import manifest as manifests
+    from inpaint_server.commands import verify as command
 
-    problems = manifests.verify(folder)
-    for problem in problems:
-        typer.echo(f"{problem}.")
+    problems = command.problems(folder)
+    for line in problems or [command.summary(folder)]:
+        typer.echo(line)
     if problems:
         raise typer.Exit(1)
-    manifest = manifests.read_manifest(folder)
-    total = sum(entry.bytes for entry in manifest.files.values())
-    typer.echo(f"{manifest.name} {manifest.version} is whole: {len(manifest.files)} files, {total / 1e6:,.1f} MB.")
 
 
 @app.command()
@@ -212,8 +209,8 @@ def schema(
     from inpaint_server.wire import openapi as document
     from inpaint_server.wire.schema import InvocationRequest
 
-    told = document.build() if openapi else InvocationRequest.model_json_schema()
-    typer.echo(json.dumps(told, indent=2))
+    content = document.build() if openapi else InvocationRequest.model_json_schema()
+    typer.echo(json.dumps(content, indent=2))
 
 
 @app.command()
@@ -222,12 +219,12 @@ def plan(
     bundle: Annotated[
         str, typer.Option(help="`demo`, a folder, or `stable-diffusion-1.5` for the published models without weights.")
     ] = "stable-diffusion-1.5",
-    device: Annotated[str, typer.Option(help="The accelerator planned for: a10g.")] = "a10g",
+    device: Annotated[str, typer.Option(help="The accelerator: a10g.")] = "a10g",
     size: Annotated[int | None, typer.Option(help="Side of the canvas; default: the bundle's own.")] = None,
     batch: Annotated[int, typer.Option(min=1, max=64, help="Adverts side by side.")] = 1,
     steps: Annotated[int, typer.Option(min=1, help="Steps of each pass.")] = 25,
 ) -> None:
-    """Say on paper what a bundle needs in half precision: operations, memory, and seconds at least."""
+    """Compute what a bundle needs in half precision: operations, memory, and a lower bound of seconds."""
     from inpaint_server.commands.plan import report
 
     for line in report(bundle, device, size=size, batch=batch, steps=steps):
@@ -236,19 +233,18 @@ def plan(
 
 @app.command()
 def doctor(*, bundle: BundleOption = None) -> None:
-    """Say what device, precision, attention, Java and bundle are here, what is wrong, and what to do about it."""
+    """Report device, precision, attention, Java and bundle, what is wrong with them, and what to do about it."""
     from inpaint_server.commands.doctor import examine
     from inpaint_server.settings import read
 
-    wrong = 0
-    for finding in examine(read(bundle=bundle)):
-        wrong += bool(finding.remedy)
-        typer.secho(
-            f"{'!!' if finding.remedy else 'ok'}  {finding.subject}: {finding.found}", bold=bool(finding.remedy)
-        )
-        if finding.remedy:
-            typer.echo(f"      {finding.remedy}")
-    if wrong:
+    failed = False
+    for check in examine(read(bundle=bundle)):
+        wrong = bool(check.remedy)
+        failed |= wrong
+        typer.secho(f"{'!!' if wrong else 'ok'}  {check.subject}: {check.result}", bold=wrong)
+        if wrong:
+            typer.echo(f"      {check.remedy}")
+    if failed:
         raise typer.Exit(1)
 
 
@@ -260,12 +256,12 @@ def _numbers(text: str) -> list[float]:
 
 
 def main() -> None:
-    """What `inpaint-server` runs."""
+    """The entry point of `inpaint-server`."""
     run(app)
 
 
 def run(command_line: typer.Typer) -> None:
-    """Run a command line of ours; our errors become one sentence and exit code 1."""
+    """Run a command line; errors of this package become one sentence and exit code 1."""
     try:
         command_line()
     except InpaintServerError as error:

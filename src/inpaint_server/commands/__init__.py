@@ -1,1 +1,1 @@
-"""What the command line does beside serving."""
+"""The commands that do not serve, without their command-line options."""

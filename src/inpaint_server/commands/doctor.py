@@ -1,4 +1,4 @@
-"""What this machine has, what is wrong with it, and what to do about it."""
+"""Checks of this machine: what a server needs, and what to do where it is missing."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _ENOUGH_MEMORY_GB: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing looked at; `remedy` is empty where all is well."""
+class CheckResult:
+    """The result of one check; `remedy` is empty where nothing has to be done."""
 
     subject: str
-    found: str
+    result: str
     remedy: str = ""
 
 
-def examine(settings: Settings) -> Iterable[Finding]:
-    """Look at everything a server needs, one finding after the other; nothing is changed."""
-    checks: tuple[Callable[[Settings], Iterable[Finding]], ...] = (
+def examine(settings: Settings) -> Iterable[CheckResult]:
+    """Check everything a server needs, one thing after the other; nothing is changed."""
+    checks: tuple[Callable[[Settings], Iterable[CheckResult]], ...] = (
         _packages,
         _device,
         _java,
@@ -49,81 +49,83 @@ def examine(settings: Settings) -> Iterable[Finding]:
         yield from check(settings)
 
 
-def _packages(_: Settings) -> Iterable[Finding]:
-    yield Finding(subject="inpaint-server", found=f"{__version__} on Python {platform.python_version()}")
+def _packages(_: Settings) -> Iterable[CheckResult]:
+    yield CheckResult(subject="inpaint-server", result=f"{__version__} on Python {platform.python_version()}")
     versions: list[str] = []
     for name in _PACKAGES:
         try:
             versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(subject=name, found="not installed", remedy="Install the versions of requirements.lock.")
-    yield Finding(subject="packages", found=", ".join(versions))
+            yield CheckResult(subject=name, result="not installed", remedy="Install the versions of requirements.lock.")
+    yield CheckResult(subject="packages", result=", ".join(versions))
 
 
-def _device(settings: Settings) -> Iterable[Finding]:
+def _device(settings: Settings) -> Iterable[CheckResult]:
     from inpaint_server.models.device import choose
 
     try:
         device = choose(settings.device, settings.dtype)
     except InpaintServerError as error:
-        yield Finding(subject="device", found="none", remedy=error.message)
+        yield CheckResult(subject="device", result="none", remedy=error.message)
         return
     memory = device.memory_gb
     if memory is None:
         slow = device.dtype_name == "float16"
         remedy = "float16 on a CPU is 30 times slower: set INPAINT_DTYPE=float32." if slow else ""
-        yield Finding(subject="device", found=f"cpu, {os.cpu_count()} cores, {device.dtype_name}", remedy=remedy)
-        yield Finding(subject="attention", found="sdpa")
+        yield CheckResult(subject="device", result=f"cpu, {os.cpu_count()} cores, {device.dtype_name}", remedy=remedy)
+        yield CheckResult(subject="attention", result="sdpa")
         return
     remedy = "" if memory > _ENOUGH_MEMORY_GB else "The full bundle is meant for 24 GB: set INPAINT_MAX_BATCH=1."
-    yield Finding(subject="device", found=f"{device.name}, {memory:.0f} GB, {device.dtype_name}", remedy=remedy)
+    yield CheckResult(subject="device", result=f"{device.name}, {memory:.0f} GB, {device.dtype_name}", remedy=remedy)
     yield _attention()
 
 
-def _attention() -> Finding:
+def _attention() -> CheckResult:
     try:
         version = importlib.metadata.version("xformers")
     except importlib.metadata.PackageNotFoundError:
-        return Finding(subject="attention", found="sdpa (PyTorch's own; xformers is not installed, and not required)")
-    return Finding(subject="attention", found=f"xformers {version}")
+        return CheckResult(
+            subject="attention", result="sdpa (PyTorch's own; xformers is not installed, and not required)"
+        )
+    return CheckResult(subject="attention", result=f"xformers {version}")
 
 
-def _java(settings: Settings) -> Iterable[Finding]:
+def _java(settings: Settings) -> Iterable[CheckResult]:
     from inpaint_server.front_door.mms import java_home
 
     java = java_home(settings) / "bin" / "java"
     try:
         answer = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
-        yield Finding(
+        yield CheckResult(
             subject="Java",
-            found=f"{java} does not run",
+            result=f"{java} does not run",
             remedy="Unset JAVA_HOME to use the packaged Java, or serve with --direct, which needs none.",
         )
     else:
-        yield Finding(subject="Java", found=f"{answer.stderr.splitlines()[0]} ({java})")
+        yield CheckResult(subject="Java", result=f"{answer.stderr.splitlines()[0]} ({java})")
 
 
-def _bundle(settings: Settings) -> Iterable[Finding]:
+def _bundle(settings: Settings) -> Iterable[CheckResult]:
     from inpaint_server.models.bundle import find, open_bundle
 
     try:
         bundle = open_bundle(find(settings.bundle, settings.model_dir))
     except InpaintServerError as error:
-        yield Finding(subject="bundle", found="none", remedy=error.message)
+        yield CheckResult(subject="bundle", result="none", remedy=error.message)
     else:
         size = sum(entry.bytes for entry in bundle.manifest.files.values()) / 1e6
-        yield Finding(subject="bundle", found=f"{bundle.label}, {size:,.0f} MB, {bundle.folder}")
+        yield CheckResult(subject="bundle", result=f"{bundle.label}, {size:,.0f} MB, {bundle.folder}")
 
 
-def _temporary_folder(_: Settings) -> Iterable[Finding]:
+def _temporary_folder(_: Settings) -> Iterable[CheckResult]:
     import tempfile
 
     try:
         free = shutil.disk_usage(Path(tempfile.gettempdir())).free
     except OSError:
-        yield Finding(
-            subject="temporary folder", found="none", remedy="Mount a writable folder and point TMPDIR at it."
+        yield CheckResult(
+            subject="temporary folder", result="none", remedy="Mount a writable folder and point TMPDIR at it."
         )
     else:
-        yield Finding(subject="temporary folder", found=f"{tempfile.gettempdir()}, {free / 1e9:.0f} GB free")
+        yield CheckResult(subject="temporary folder", result=f"{tempfile.gettempdir()}, {free / 1e9:.0f} GB free")

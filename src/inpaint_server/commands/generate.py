@@ -1,4 +1,4 @@
-"""Adverts from the command line: ask this process, a server or a SageMaker endpoint; save what comes back."""
+"""Adverts from the command line: from this process, a server or a SageMaker endpoint, saved as files."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from inpaint_server.domain import results
 from inpaint_server.domain.arrays import UInt8Array
 from inpaint_server.imaging.sheet import contact_sheet
 
-_PATIENT_S = 3600.0
+_TIMEOUT_S = 3600.0
 
 
 def request_object(photo: Path, mask: Path | None, fields: dict[str, Any]) -> dict[str, Any]:
-    """A request object with the photo and every field that was given, asking for the layers too."""
-    given = {name: value for name, value in {**fields, "mask": mask}.items() if value is not None}
-    return wire_object("advert", photo, cast("Fields", {**given, "return_layers": True}))
+    """A request object with the photo, every field that is not None, and `return_layers`."""
+    fields = {name: value for name, value in {**fields, "mask": mask}.items() if value is not None}
+    return wire_object("advert", photo, cast("Fields", {**fields, "return_layers": True}))
 
 
-def ask(request: dict[str, Any], *, endpoint: str | None, bundle: str | None) -> Result:
-    """The answer, from a URL, a SageMaker endpoint or, without either, this process.
+def invoke(request: dict[str, Any], *, endpoint: str | None, bundle: str | None) -> Result:
+    """The result, from a URL, a SageMaker endpoint or, without either, this process.
 
     Raises:
-        InpaintServerError: whatever the server refused, in its own words.
+        InpaintServerError: the server refused the request or failed.
     """
     if endpoint is None:
-        return _ask_here(request, bundle)
+        return _invoke_here(request, bundle)
     with (
         Progress(SpinnerColumn(), TextColumn("waiting for {task.description}"), transient=True) as progress,
-        Client(endpoint, timeout_s=_PATIENT_S) as client,
+        Client(endpoint, timeout_s=_TIMEOUT_S) as client,
     ):
         progress.add_task(endpoint)
         return client.invoke(request)
@@ -65,7 +65,7 @@ def _stages(picture: Picture) -> Iterator[tuple[str, UInt8Array]]:
     yield f"advert, seed {picture.seed}", np.asarray(picture.image)
 
 
-def _ask_here(request: dict[str, Any], bundle: str | None) -> Result:
+def _invoke_here(request: dict[str, Any], bundle: str | None) -> Result:
     from inpaint_server.server.local import LocalEngine
     from inpaint_server.settings import read
 

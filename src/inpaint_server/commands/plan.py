@@ -1,4 +1,4 @@
-"""The planner's figures as a table for the command line."""
+"""The plan of a batch as a table for the command line."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def report(name: str, device: str, *, size: int | None, batch: int, steps: int) 
     Args:
         name: `stable-diffusion-1.5` (with SAM ViT-B), `demo`, or a bundle's folder.
         device: An accelerator's name.
-        size: Side of the canvas, pixels; None: what the models were trained for.
+        size: Side of the canvas, pixels; None: the models' native size.
         batch: Adverts side by side.
         steps: Of each pass.
 
     Raises:
         BundleError: there is no such bundle.
-        InvalidRequest: the accelerator is not known, or the size cannot be painted.
+        InvalidRequest: the accelerator is not known, or the size is not a multiple of 8.
     """
     if device not in ACCELERATORS:
         raise InvalidRequest(f"Choose a device of {', '.join(ACCELERATORS)}: '{device}' is not known.", field="device")

@@ -1,4 +1,4 @@
-"""What a picture's file tells of how it was made, and the same picture made again from it."""
+"""How a picture was generated, read from its own file, and the same picture generated again."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from inpaint_server.wire import provenance, signing
 FORMATS: Final[dict[str, OutputFormat]] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 
 
-def tell(file: Path) -> dict[str, Any]:
-    """What the file tells; see `provenance.describe_origin` and, for its `signature`, `signing.signature`.
+def read_origin(file: Path) -> dict[str, Any]:
+    """The origin in the file; see `provenance.describe_origin` and, for its `signature`, `signing.signature`.
 
     Raises:
         InvalidRequest: it is not a picture that this server wrote.
     """
     data = file.read_bytes()
-    told = provenance.read_origin(data, max_pixels=int(read().max_megapixels * 1e6))
-    return {**told, "signature": signing.signature(data)}
+    origin = provenance.read_origin(data, max_pixels=int(read().max_megapixels * 1e6))
+    return {**origin, "signature": signing.signature(data)}
 
 
-def lines(told: dict[str, Any]) -> Iterator[str]:
-    """The same in lines for a person: who made it, then every field of its request."""
-    yield f"{told['software']} {told['version']} with {told['bundle']} in {told['dtype']}"
-    yield from _of_signature(told["signature"])
+def describe(origin: dict[str, Any]) -> Iterator[str]:
+    """An origin line by line: software, bundle and signature, then every field of the request."""
+    yield f"{origin['software']} {origin['version']} with {origin['bundle']} in {origin['dtype']}"
+    yield from _describe_signature(origin["signature"])
     for name in ("photo", "mask"):
-        if told[name] is not None:
-            yield f"{name}: {told[name]}"
-    for name, value in told["request"].items():
+        if origin[name] is not None:
+            yield f"{name}: {origin[name]}"
+    for name, value in origin["request"].items():
         yield f"{name}: {value}"
 
 
-def _of_signature(signature: signing.Signature | None) -> Iterator[str]:
+def _describe_signature(signature: signing.Signature | None) -> Iterator[str]:
     if signature is None:
         return
     if signature.faults is None:
@@ -53,7 +53,7 @@ def _of_signature(signature: signing.Signature | None) -> Iterator[str]:
 
 
 def repeat(
-    told: dict[str, Any],
+    origin: dict[str, Any],
     *,
     photo: Path | None,
     mask: Path | None,
@@ -61,50 +61,50 @@ def repeat(
     endpoint: str | None,
     bundle: str | None,
 ) -> list[str]:
-    """Make the picture again, into `out`.
+    """Generate the picture again, into `out`.
 
     Args:
-        told: What its file tells.
-        photo: The product photo it was made from; None where it was made from none.
-        mask: The mask that came with it, if one did.
-        out: Where it goes; the suffix says in which format.
+        origin: As `read_origin` returns it.
+        photo: The product photo of its request; None if there was none.
+        mask: The mask of its request; None if there was none.
+        out: The new file; its suffix decides the format.
         endpoint: A server's URL or a SageMaker endpoint's name; None: this process.
-        bundle: The weights for this process.
+        bundle: The weights for this process; None: INPAINT_BUNDLE.
 
     Returns:
-        A sentence for whatever is not as it was: such a picture may be another one.
+        A sentence for each difference of bundle, precision or version; with any of them the picture may differ.
 
     Raises:
-        InvalidRequest: photo or mask are missing, or not those it was made from.
+        InvalidRequest: photo or mask are missing, or not those of its request.
     """
-    _require_the_same(told, photo, mask)
+    _require_same_pictures(origin, photo, mask)
     if out.suffix.lower() not in FORMATS:
         raise InvalidRequest(f"Name {out.name} with one of {', '.join(FORMATS)}.", field="out")
-    fields: dict[str, Any] = {**told["request"], "output_format": FORMATS[out.suffix.lower()]}
+    fields: dict[str, Any] = {**origin["request"], "output_format": FORMATS[out.suffix.lower()]}
     if mask is not None:
         fields["mask"] = mask
     task: Task = fields.pop("task", "advert")
-    result = generate.ask(request_object(task, photo, cast("Fields", fields)), endpoint=endpoint, bundle=bundle)
+    result = generate.invoke(request_object(task, photo, cast("Fields", fields)), endpoint=endpoint, bundle=bundle)
     out.parent.mkdir(parents=True, exist_ok=True)
     result.pictures[0].save(out)
     now = {"bundle": result.model.bundle, "dtype": result.model.dtype}
     if endpoint is None:
         now["version"] = __version__
-    return [f"The {name} was {told[name]} and is {new} now." for name, new in now.items() if told[name] != new]
+    return [f"The {name} was {origin[name]} and is {new} now." for name, new in now.items() if origin[name] != new]
 
 
-def _require_the_same(told: dict[str, Any], photo: Path | None, mask: Path | None) -> None:
-    """Compare the pictures that are given with those the file tells of, by their pixels."""
-    most = int(read().max_megapixels * 1e6)
-    found: dict[str, str | None] = {"photo": None, "mask": None}
+def _require_same_pictures(origin: dict[str, Any], photo: Path | None, mask: Path | None) -> None:
+    """Compare the pictures with those of the request, by the fingerprints of their pixels."""
+    max_pixels = int(read().max_megapixels * 1e6)
+    fingerprints: dict[str, str | None] = {"photo": None, "mask": None}
     if photo is not None:
-        pixels, alpha = decode_photo(photo.read_bytes(), max_pixels=most)
+        pixels, alpha = decode_photo(photo.read_bytes(), max_pixels=max_pixels)
         if mask is not None:
             size = Size(height=pixels.shape[0], width=pixels.shape[1])
-            alpha = decode_mask(mask.read_bytes(), size=size, max_pixels=most)
-        found = {"photo": provenance.fingerprint(pixels), "mask": provenance.fingerprint(alpha)}
-    for name, mark in found.items():
-        if told[name] is not None and mark is None:
+            alpha = decode_mask(mask.read_bytes(), size=size, max_pixels=max_pixels)
+        fingerprints = {"photo": provenance.fingerprint(pixels), "mask": provenance.fingerprint(alpha)}
+    for name, fingerprint in fingerprints.items():
+        if origin[name] is not None and fingerprint is None:
             raise InvalidRequest(f"Give the {name} this picture was made from with --{name}.", field=name)
-        if told[name] != mark:
+        if origin[name] != fingerprint:
             raise InvalidRequest(f"Give the {name} this picture was made from: this is another one.", field=name)
