@@ -43,6 +43,7 @@ def examine(settings: Settings) -> Iterable[CheckResult]:
         _device,
         _java,
         _bundle,
+        _attention,
         _temporary_folder,
     )
     for check in checks:
@@ -73,21 +74,26 @@ def _device(settings: Settings) -> Iterable[CheckResult]:
         slow = device.dtype_name == "float16"
         remedy = "float16 on a CPU is 30 times slower: set INPAINT_DTYPE=float32." if slow else ""
         yield CheckResult(subject="device", result=f"cpu, {os.cpu_count()} cores, {device.dtype_name}", remedy=remedy)
-        yield CheckResult(subject="attention", result="sdpa")
         return
     remedy = "" if memory > _ENOUGH_MEMORY_GB else "The full bundle is meant for 24 GB: set INPAINT_MAX_BATCH=1."
     yield CheckResult(subject="device", result=f"{device.name}, {memory:.0f} GB, {device.dtype_name}", remedy=remedy)
-    yield _attention()
 
 
-def _attention() -> CheckResult:
+def _attention(settings: Settings) -> Iterable[CheckResult]:
+    """Loads the bundle's UNet: only on its modules can be read which attention runs."""
+    from inpaint_server.models.attention import enable_attention
+    from inpaint_server.models.bundle import find, open_bundle
+    from inpaint_server.models.device import choose
+    from inpaint_server.models.loading import load_unet
+
     try:
-        version = importlib.metadata.version("xformers")
-    except importlib.metadata.PackageNotFoundError:
-        return CheckResult(
-            subject="attention", result="sdpa (PyTorch's own; xformers is not installed, and not required)"
-        )
-    return CheckResult(subject="attention", result=f"xformers {version}")
+        device = choose(settings.device, settings.dtype)
+        unet = load_unet(open_bundle(find(settings.bundle, settings.model_dir)), device)
+        found = enable_attention([unet], [], device)
+    except (InpaintServerError, OSError, ValueError, RuntimeError) as error:
+        yield CheckResult(subject="attention", result=f"unknown: the bundle's UNet does not load here ({error})")
+    else:
+        yield CheckResult(subject="attention", result=found)
 
 
 def _java(settings: Settings) -> Iterable[CheckResult]:

@@ -12,9 +12,10 @@ from inpaint_server.domain.arrays import Pixels
 from inpaint_server.domain.calls import CheckSafety, DiffusionCall, MaskProposals, Score, Segment, Upscale
 from inpaint_server.domain.results import ModelCard
 from inpaint_server.errors import BundleError
+from inpaint_server.models.attention import enable_attention
 from inpaint_server.models.bundle import Bundle
 from inpaint_server.models.denoising import DenoisingState
-from inpaint_server.models.device import Device, enable_attention
+from inpaint_server.models.device import Device
 from inpaint_server.models.diffusion import Diffusion
 from inpaint_server.models.layout import INPAINTING, SAFETY_CHECKER, SEGMENTER, TEXT_TO_IMAGE, UPSCALER
 from inpaint_server.models.loading import load_checkpoint
@@ -40,6 +41,7 @@ class TorchBackend:
 
     Raises:
         BundleError: the weights do not load.
+        OutOfMemory: the weights fill the memory, so that no attention can be measured.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class TorchBackend:
             raise BundleError(f"The bundle in {bundle.folder} does not load: {error}.") from error
         loaded = (self.text_to_image, self.inpainting)
         unets = [one.unet for pair in loaded for one in (pair, pair.few_step) if one is not None]
-        attention = enable_attention(unets, device)
+        attention = enable_attention(unets, [pair.vae for pair in loaded], device)
         self._preparation = PassPreparation(self.text_to_image, self.inpainting, device, estimator, prompt_cache_bytes)
         self._diffusion = Diffusion(self._preparation, device, estimator)
         self.card = ModelCard(bundle=bundle.label, device=device.name, dtype=device.dtype_name, attention=attention)

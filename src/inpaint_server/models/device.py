@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from diffusers import UNet2DConditionModel
 
 from inpaint_server.errors import OutOfMemory, SettingsError
 
@@ -60,24 +59,6 @@ def choose(device: DeviceName, precision: PrecisionName) -> Device:
     default = "float16" if kind == "cuda" else "float32"
     dtype: torch.dtype = getattr(torch, default if precision == "auto" else precision)
     return Device(torch_device=torch.device(kind), dtype=dtype)
-
-
-def enable_attention(unets: list[UNet2DConditionModel], device: Device) -> str:
-    """Turn the fastest attention on that runs here and return its name: `xformers` or `sdpa`.
-
-    xformers refuses CPU tensors (ValueError) and may not be installed (ModuleNotFoundError); PyTorch's own
-    scaled-dot-product attention is diffusers' default and needs no switch.
-    """
-    if device.torch_device.type != "cuda":
-        return "sdpa"
-    try:
-        for unet in unets:
-            unet.enable_xformers_memory_efficient_attention()
-    except (ModuleNotFoundError, ValueError, NotImplementedError):
-        for unet in unets:
-            unet.set_default_attn_processor()
-        return "sdpa"
-    return "xformers"
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from inpaint_server.errors import BundleError
 from inpaint_server.models.bundle import Bundle
 from inpaint_server.models.checkpoint import Checkpoint
 from inpaint_server.models.device import Device
-from inpaint_server.models.layout import FEW_STEP_UNET
+from inpaint_server.models.layout import FEW_STEP_UNET, TEXT_TO_IMAGE
 
 _CONVOLUTION_DIMENSIONS: Final = 4
 
@@ -63,6 +63,11 @@ def load_checkpoint(bundle: Bundle, name: str, device: Device, sharing_with: Che
         return checkpoint
     few_step = replace(checkpoint, unet=load(UNet2DConditionModel, folder / FEW_STEP_UNET, device))
     return replace(checkpoint, few_step=few_step)
+
+
+def load_unet(bundle: Bundle, device: Device) -> UNet2DConditionModel:
+    """The text-to-image checkpoint's UNet alone."""
+    return load(UNet2DConditionModel, bundle.folder / TEXT_TO_IMAGE / "unet", device)
 
 
 def vae_class(folder: Path) -> type[AutoencoderKL | AutoencoderTiny]:
