@@ -81,6 +81,13 @@ def test_the_changelogs_newest_version_is_the_packages():
     assert newest[1] == __version__
 
 
+def test_make_help_lists_every_target():
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert [line.split()[0] for line in listed] == targets
+    assert all(line.endswith(".") for line in listed)
+
+
 def test_every_link_between_the_documents_leads_somewhere():
     missing = [
         f"{page.relative_to(ROOT)}: {target}"
