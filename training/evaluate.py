@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from segment_anything import SamPredictor
 
 from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask
-from inpaint_server.imaging.fill import filled_from_around
+from inpaint_server.imaging.fill import fill_from_surroundings
 from inpaint_server.models.sam import SamConfig, build_sam
 from inpaint_server.pipeline import FILL_STRENGTH
 from training.captions import caption
@@ -165,7 +165,7 @@ def judge_seams(bundle: Bundle, composites: Composites, *, sampling: Sampling) -
 
 def _filled(picture: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
     nothing = ProductMask(np.zeros(hole.shape, np.uint8))
-    return filled_from_around(Pixels(picture), PaintMask(np.where(hole, 255, 0).astype(np.uint8)), nothing)
+    return fill_from_surroundings(Pixels(picture), PaintMask(np.where(hole, 255, 0).astype(np.uint8)), nothing)
 
 
 def write_report(figures: Mapping[str, Mapping[str, float]], path: Path) -> None:

@@ -33,7 +33,7 @@ from inpaint_server.domain.geometry import Placement, Point, Size
 from inpaint_server.domain.product import Product
 from inpaint_server.domain.request import AdvertRequest, BundleDefaults
 from inpaint_server.imaging.codec import decode_photo
-from inpaint_server.imaging.composite import default_feather, lay_product
+from inpaint_server.imaging.composite import composite_product, default_feather
 from inpaint_server.imaging.layers import mask_on_canvas, paint_mask
 from inpaint_server.imaging.mask import drop_strays, find_product
 from inpaint_server.imaging.matting import refine
@@ -45,6 +45,7 @@ from inpaint_server.models.device import choose
 from inpaint_server.pipeline import PipelineSteps, compose
 from inpaint_server.wire.resolve import resolve
 from inpaint_server.wire.schema import validate
+from testing.pipeline import with_product
 from training.dataset import render
 from training.evaluate import centred
 from training.making import Making
@@ -98,7 +99,7 @@ def main(
 
 def our_story(found: Found, request: AdvertRequest, seed: int) -> PipelineSteps[Result]:
     """The project's own, the product where the replaced way puts it, or the nearest place where it is whole."""
-    advert = yield from compose(request, seed, lambda: found.product)
+    advert = yield from with_product(compose(request, seed), found.product)
     assert advert.placed is not None
     assert advert.split is not None
     assert advert.intermediates is not None
@@ -171,7 +172,9 @@ def _rims(painter: TorchBackend) -> tuple[tuple[float, float], tuple[float, floa
         found = _segmented(painter, photo)
         weight = (found.candidates.masks.max(axis=0)[..., None] / 255.0) ** 2
         size = found.product.size
-        ours = lay_product(grey, place_at(found.product, size, _as_it_stands(found.product)), default_feather(size))
+        ours = composite_product(
+            grey, place_at(found.product, size, _as_it_stands(found.product)), default_feather(size)
+        )
         theirs = np.rint(photo * weight + grey * (1 - weight))
         rims.append((measures.rim(theirs, ideal, true), measures.rim(ours, ideal, true)))
     replaced, own = np.mean(rims, axis=0).tolist()

@@ -13,11 +13,11 @@ from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask, frozen_
 from inpaint_server.domain.calls import MaskProposals, PromptRegion, Score, Segment
 from inpaint_server.domain.product import PlacedProduct
 from inpaint_server.domain.request import AdvertRequest
-from inpaint_server.imaging.composite import default_feather, lay_product
+from inpaint_server.imaging.composite import composite_product, default_feather
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.mask import THRESHOLD, erode
-from inpaint_server.imaging.neighbourhood import count_around
-from inpaint_server.imaging.receipt import expansion, own_points, seam
+from inpaint_server.imaging.neighbourhood import grow
+from inpaint_server.imaging.receipt import expansion, product_points, seam
 from inpaint_server.pipeline import PipelineSteps
 
 _NEAR: Final = 12
@@ -97,11 +97,11 @@ class Result:
 
 def compared(request: AdvertRequest, seed: int, made: Made, placed: Placed) -> PipelineSteps[Result]:
     """Measure a picture; the models look at it again for its product and its words."""
-    points = own_points(placed.product)
+    points = product_points(placed.product)
     found = yield Segment(photo=made.picture, points=points, box=None, remember=False)
     assert isinstance(found, MaskProposals), "a mask that was asked for is answered by candidates"
     grey = Pixels(frozen_array(np.full_like(made.picture, 128)))
-    alone = lay_product(grey, placed.product, default_feather(placed.product.canvas))
+    alone = composite_product(grey, placed.product, default_feather(placed.product.canvas))
     found_alone = yield Segment(photo=alone, points=points, box=None, remember=False)
     assert isinstance(found_alone, MaskProposals), "a mask that was asked for is answered by candidates"
     regions = zip(placed.masks, request.layers, strict=True)
@@ -139,7 +139,7 @@ def colour_distance(picture: Pixels, placed: PlacedProduct) -> float:
     goes on behind the product does not.
     """
     mask = mask_on_canvas(placed) >= THRESHOLD
-    touching, near, beyond = (count_around(mask, radius) > 0 for radius in (2, _NEAR, _BEYOND))
+    touching, near, beyond = (grow(mask, radius) for radius in (2, _NEAR, _BEYOND))
     lab = _lab(picture)
     distances = [
         float(np.linalg.norm(lab[row, close].mean(axis=0) - lab[row, far].mean(axis=0)))
@@ -156,7 +156,7 @@ def rim(shown: np.ndarray, ideal: np.ndarray, mask: np.ndarray) -> tuple[float, 
         Outside it, where what is seen of the photo is a halo, and inside it, where what is not seen is lost.
     """
     inside = mask >= THRESHOLD
-    edge = (count_around(inside, 3) > 0) & (count_around(~inside, 3) > 0)
+    edge = grow(inside, 3) & grow(~inside, 3)
     difference = np.abs(shown.astype(int) - ideal.astype(int))
     return float(difference[edge & ~inside].mean()), float(difference[edge & inside].mean())
 

@@ -11,12 +11,12 @@ from inpaint_server.domain.arrays import Pixels, frozen_array
 from inpaint_server.domain.calls import MaskProposals, Segment
 from inpaint_server.domain.product import PlacedProduct
 from inpaint_server.domain.request import AdvertRequest
-from inpaint_server.imaging.composite import lay_product
+from inpaint_server.imaging.composite import composite_product
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.mask import THRESHOLD
 from inpaint_server.imaging.placement import place
-from inpaint_server.imaging.receipt import expansion, own_points
-from inpaint_server.pipeline import PipelineSteps, ask_for_background
+from inpaint_server.imaging.receipt import expansion, product_points
+from inpaint_server.pipeline import PipelineSteps, generate_background
 
 DRAWN_ON: Final = 0.3
 """Of the product's area."""
@@ -25,13 +25,13 @@ DRAWN_ON: Final = 0.3
 def reading_story(found: Found, request: AdvertRequest, seed: int) -> PipelineSteps[tuple[float, float]]:
     """Expansion of the product laid on a background that no pass has touched, and of the same, drawn on."""
     rng = np.random.default_rng(seed)
-    background = yield ask_for_background(request, seed)
+    background = yield generate_background(request, seed)
     assert isinstance(background, np.ndarray), "a picture that was asked for is answered by pixels"
     placed = place(found.product, request.canvas, request.placement, rng)
-    laid = lay_product(Pixels(background), placed, request.feather)
+    laid = composite_product(Pixels(background), placed, request.feather)
     read: list[float] = []
     for picture in (laid, drawn_on(laid, placed, rng)):
-        seen = yield Segment(photo=picture, points=own_points(placed), box=None, remember=False)
+        seen = yield Segment(photo=picture, points=product_points(placed), box=None, remember=False)
         assert isinstance(seen, MaskProposals), "a mask that was asked for is answered by candidates"
         read.append(expansion(seen, placed))
     return read[0], read[1]

@@ -17,7 +17,7 @@ from inpaint_server.domain.geometry import Box, Placement, Size
 from inpaint_server.domain.product import PlacedProduct, Product
 from inpaint_server.domain.request import AdvertRequest
 from inpaint_server.imaging.mask import bounding_box
-from inpaint_server.pipeline import PipelineSteps, ask_for_background, noise_seed
+from inpaint_server.pipeline import PipelineSteps, generate_background, noise_seed
 
 SCALE = 0.6
 """Of the whole photo on the canvas, as published."""
@@ -37,7 +37,7 @@ def replaced_story(found: Found, request: AdvertRequest, seed: int) -> PipelineS
     union = np.where(found.candidates.masks.max(axis=0) > 0, 255, 0).astype(np.uint8)
     left, top = random_shift(rng, canvas)
     photo, mask = (_placed(part, canvas, left, top) for part in (found.product.photo, union))
-    background = yield ask_for_background(request, seed)
+    background = yield generate_background(request, seed)
     painted = Pixels(frozen_array(np.where(mask[..., None] > 0, photo, background).astype(np.uint8)))
     line = _centroid(mask) - rng.uniform(0, 1 / 3) * np.ptp(np.flatnonzero(mask.any(axis=1)))
     rows = np.arange(canvas.height)[:, None]

@@ -10,7 +10,13 @@ import pytest
 from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask
 from inpaint_server.domain.geometry import Placement, Size
 from inpaint_server.domain.product import PlacedProduct, Product
-from inpaint_server.imaging.composite import default_feather, keep_unpainted, lay_product, matte, soft_anti_mask
+from inpaint_server.imaging.composite import (
+    blurred_inverse,
+    composite_product,
+    default_feather,
+    matte,
+    restore_unmasked,
+)
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.placement import place
 from testing.pictures import brute_erosion, disc, noise, rectangle
@@ -29,11 +35,11 @@ def _flat(placed: PlacedProduct, value: int) -> PlacedProduct:
 
 @pytest.mark.parametrize("feather", FEATHERS)
 @pytest.mark.parametrize(
-    "product", [rectangle(40, 30), disc(15), disc(50), disc(300)], ids=["box", "enlarged", "disc", "shrunk"]
+    "product", [rectangle(40, 30), disc(15), disc(50), disc(300)], ids=["box", "resize_to_canvas", "disc", "shrunk"]
 )
 def test_nothing_inside_the_eroded_mask_differs(product: Product, feather: int):
     placed = _placed(product)
-    laid = lay_product(noise(128, 160, seed=1), placed, feather)
+    laid = composite_product(noise(128, 160, seed=1), placed, feather)
     inside = brute_erosion(np.pad(placed.mask, feather + 1), feather)[
         feather + 1 : -feather - 1, feather + 1 : -feather - 1
     ]
@@ -46,17 +52,17 @@ def test_nothing_inside_the_eroded_mask_differs(product: Product, feather: int):
 
 
 @pytest.mark.parametrize("feather", FEATHERS)
-@pytest.mark.parametrize("product", [rectangle(40, 30), disc(15), disc(300)], ids=["box", "enlarged", "shrunk"])
+@pytest.mark.parametrize("product", [rectangle(40, 30), disc(15), disc(300)], ids=["box", "resize_to_canvas", "shrunk"])
 def test_beyond_the_soft_edge_the_canvas_is_untouched(product: Product, feather: int):
     placed, canvas = _placed(product), noise(128, 160, seed=1)
     outside = brute_erosion(255 - np.where(mask_on_canvas(placed) > 0, 255, 0).astype(np.uint8), feather) == 255
-    np.testing.assert_array_equal(lay_product(canvas, placed, feather)[outside], canvas[outside])
+    np.testing.assert_array_equal(composite_product(canvas, placed, feather)[outside], canvas[outside])
 
 
 @pytest.mark.parametrize("feather", [2, 4, 6])
 def test_a_product_that_fills_its_box_has_a_soft_edge_on_all_four_sides(feather: int):
     placed = _flat(_placed(rectangle(40, 30)), 255)
-    laid = lay_product(Pixels(np.zeros((128, 160, 3), np.uint8)), placed, feather)[..., 0].astype(int)
+    laid = composite_product(Pixels(np.zeros((128, 160, 3), np.uint8)), placed, feather)[..., 0].astype(int)
     box = placed.box
     row, column = laid[(box.top + box.bottom) // 2], laid[:, (box.left + box.right) // 2]
     for line in (row[box.left :], row[: box.right][::-1], column[box.top :], column[: box.bottom][::-1]):
@@ -70,7 +76,7 @@ def test_a_product_cut_by_the_canvas_is_not_softened_there():
     product = rectangle(40, 30, margin=0)
     placed = place(product, Size(height=40, width=64), "original", np.random.default_rng(0))
     white = _flat(placed, 255)
-    laid = lay_product(Pixels(np.zeros((40, 64, 3), np.uint8)), white, 3)
+    laid = composite_product(Pixels(np.zeros((40, 64, 3), np.uint8)), white, 3)
     column = laid[:, placed.box.left + 15, 0]
     assert (column == 255).all()
 
@@ -96,7 +102,7 @@ def test_float_to_uint8_rounds():
     placed = _flat(_placed(rectangle(40, 30)), 201)
     canvas = Pixels(np.full((128, 160, 3), 30, np.uint8))
     alpha = matte(mask_on_canvas(placed), 4).astype(float) / 255
-    laid = lay_product(canvas, placed, 4)
+    laid = composite_product(canvas, placed, 4)
     assert np.abs(laid[..., 0] - (30 * (1 - alpha) + 201 * alpha)).max() <= 0.5
     assert not laid.flags.writeable
 
@@ -106,7 +112,9 @@ def test_the_old_backgrounds_colour_is_not_on_the_edge(feather: int):
     placed = _flat(_placed(disc(50)), 200)
     spilled = placed.pixels.copy()
     spilled[matte(mask_on_canvas(placed), feather)[placed.box.slices] < 255] = (0, 255, 0)
-    laid = lay_product(Pixels(np.full((128, 160, 3), 40, np.uint8)), replace(placed, pixels=Pixels(spilled)), feather)
+    laid = composite_product(
+        Pixels(np.full((128, 160, 3), 40, np.uint8)), replace(placed, pixels=Pixels(spilled)), feather
+    )
     assert laid.min() >= 40
     assert laid.max() <= 200
     assert (laid[..., 0] == laid[..., 1]).all(), "no green is left"
@@ -116,27 +124,26 @@ def test_what_the_scene_shows_under_the_product_is_not_on_the_edge():
     placed = _flat(_placed(disc(50)), 200)
     canvas = np.full((128, 160, 3), 40, np.uint8)
     canvas[mask_on_canvas(placed) >= 128] = (0, 255, 0)
-    laid = lay_product(Pixels(canvas), placed, 2)
+    laid = composite_product(Pixels(canvas), placed, 2)
     assert (laid[..., 0] == laid[..., 1]).all(), "no green is left"
 
 
-@pytest.mark.parametrize("blend", [0, 1, 2, 7, 8])
-def test_what_was_not_repainted_stays(blend: int):
+def test_unmasked_pixels_are_restored_with_a_ramp_of_8_pixels():
     before, painted = Pixels(np.zeros((60, 60, 3), np.uint8)), Pixels(np.full((60, 60, 3), 200, np.uint8))
     mask = np.zeros((60, 60), np.uint8)
     mask[30:] = 255
-    kept = keep_unpainted(before, painted, PaintMask(mask), blend)
+    kept = restore_unmasked(before, painted, PaintMask(mask))
     column = kept[:, 30, 0].astype(int)
     assert (column[30:] == 200).all()
-    assert (column[: 30 - blend] == 0).all()
-    assert (np.diff(column[29 - blend : 31]) > 0).all()
+    assert (column[:22] == 0).all()
+    assert (np.diff(column[21:31]) > 0).all()
 
 
 def test_all_or_nothing_repainted():
     before, painted = noise(32, 40, seed=1), noise(32, 40, seed=2)
     everything, nothing = np.full((32, 40), 255, np.uint8), np.zeros((32, 40), np.uint8)
-    np.testing.assert_array_equal(keep_unpainted(before, painted, PaintMask(everything)), painted)
-    np.testing.assert_array_equal(keep_unpainted(before, painted, PaintMask(nothing)), before)
+    np.testing.assert_array_equal(restore_unmasked(before, painted, PaintMask(everything)), painted)
+    np.testing.assert_array_equal(restore_unmasked(before, painted, PaintMask(nothing)), before)
 
 
 @pytest.mark.parametrize(("side", "feather"), [(64, 1), (256, 1), (512, 1), (1024, 2), (2048, 4)])
@@ -147,7 +154,7 @@ def test_the_feather_grows_with_the_canvas(side: int, feather: int):
 def test_the_anti_mask_is_inverted_and_soft():
     mask = np.zeros((100, 100), np.uint8)
     mask[:, 50:] = 255
-    soft = soft_anti_mask(ProductMask(mask))
+    soft = blurred_inverse(ProductMask(mask))
     assert soft.shape == (100, 100)
     assert soft[50, 0] == 255
     assert soft[50, 99] == 0

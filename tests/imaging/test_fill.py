@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask
-from inpaint_server.imaging.fill import filled_from_around
+from inpaint_server.imaging.fill import fill_from_surroundings
 from testing.pictures import noise
 
 NO_PRODUCT = ProductMask(np.zeros((60, 80), np.uint8))
@@ -21,13 +21,13 @@ def test_a_hole_takes_the_one_colour_around_it():
     canvas = np.full((60, 80, 3), (40, 90, 200), np.uint8)
     mask = hole(slice(10, 50), slice(10, 70))
     canvas[mask > 0] = 255
-    assert (filled_from_around(Pixels(canvas), mask, NO_PRODUCT) == (40, 90, 200)).all()
+    assert (fill_from_surroundings(Pixels(canvas), mask, NO_PRODUCT) == (40, 90, 200)).all()
 
 
 def test_between_two_colours_it_goes_over_from_one_to_the_other():
     canvas = np.zeros((60, 80, 3), np.uint8)
     canvas[:, 40:] = 200
-    across = filled_from_around(Pixels(canvas), hole(slice(0, 60), slice(20, 60)), NO_PRODUCT)[30, :, 0].astype(int)
+    across = fill_from_surroundings(Pixels(canvas), hole(slice(0, 60), slice(20, 60)), NO_PRODUCT)[30, :, 0].astype(int)
     assert across[20] <= 10
     assert across[59] >= 190
     assert np.diff(across[20:60]).min() >= 0
@@ -39,11 +39,11 @@ def test_what_is_kept_stays_and_the_product_colours_nothing():
     product = np.zeros((60, 80), np.uint8)
     product[20:40, 30:50] = 255
     canvas[product > 0] = 250
-    filled = filled_from_around(Pixels(canvas), hole(slice(40, 60), slice(0, 80)), ProductMask(product))
+    filled = fill_from_surroundings(Pixels(canvas), hole(slice(40, 60), slice(0, 80)), ProductMask(product))
     assert (filled[40:] == 100).all()
     np.testing.assert_array_equal(filled[:40], canvas[:40])
 
 
 def test_where_everything_is_repainted_there_is_nothing_to_carry_on():
     canvas = noise(60, 80)
-    assert filled_from_around(canvas, hole(slice(0, 60), slice(0, 80)), NO_PRODUCT) is canvas
+    assert fill_from_surroundings(canvas, hole(slice(0, 60), slice(0, 80)), NO_PRODUCT) is canvas

@@ -50,7 +50,6 @@ def test_lower_and_upper_overlap_and_leave_no_seam():
     around = paint_mask("around", placed, 0.5)
     np.testing.assert_array_equal(np.maximum(lower, upper), around)
     assert ((lower > 0) & (upper > 0)).any(axis=1).sum() == 8
-    np.testing.assert_array_equal(paint_mask("upper", placed, 0.5, overlap=0) > 0, (around > 0) & (lower == 0))
 
 
 def test_polarity_the_product_is_never_repainted():

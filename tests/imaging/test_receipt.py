@@ -12,10 +12,10 @@ from inpaint_server.domain.calls import MaskProposals
 from inpaint_server.domain.geometry import Box, Placement, Size
 from inpaint_server.domain.product import PlacedProduct
 from inpaint_server.domain.results import Receipt
-from inpaint_server.imaging.composite import lay_product
+from inpaint_server.imaging.composite import composite_product
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.placement import place_at
-from inpaint_server.imaging.receipt import complaints, expansion, identity, own_points, seam
+from inpaint_server.imaging.receipt import expansion, identity, product_points, receipt_warnings, seam
 from testing.pictures import disc, noise
 
 CANVAS = Size(height=128, width=160)
@@ -28,7 +28,7 @@ def _found(*masks: np.ndarray) -> MaskProposals:
 
 
 def test_a_laid_product_is_itself_and_a_changed_one_is_not():
-    picture = lay_product(noise(128, 160, seed=1), PLACED, 2)
+    picture = composite_product(noise(128, 160, seed=1), PLACED, 2)
     assert identity(picture, PLACED, 2) == 0
     changed = picture.copy()
     middle = ((PLACED.box.top + PLACED.box.bottom) // 2, (PLACED.box.left + PLACED.box.right) // 2)
@@ -63,12 +63,12 @@ def test_a_step_where_passes_meet_is_a_seam_and_the_same_texture_is_none():
 
 def test_the_products_own_edge_is_no_seam():
     everywhere = PaintMask((255 - np.where(mask_on_canvas(PLACED) >= 128, 255, 0)).astype(np.uint8))
-    picture = lay_product(Pixels(np.zeros((128, 160, 3), np.uint8)), PLACED, 0)
+    picture = composite_product(Pixels(np.zeros((128, 160, 3), np.uint8)), PLACED, 0)
     assert seam(picture, [everywhere], mask_on_canvas(PLACED)) == 1
 
 
 def test_a_segmenter_is_asked_about_the_middle_of_a_disc_and_all_around_it():
-    first, *others = own_points(PLACED)
+    first, *others = product_points(PLACED)
     middle = ((PLACED.box.left + PLACED.box.right) / 2, (PLACED.box.top + PLACED.box.bottom) / 2)
     radius = PLACED.box.size.height / 2
     assert (first.x, first.y) == pytest.approx(middle, abs=3)
@@ -88,12 +88,12 @@ def test_points_are_the_products_own_however_thin_it_is(size: Size):
     placement = Placement(scale=0.1, x=0.5, y=0.5)
     canvas = Size(height=2048, width=2048)
     thin = PlacedProduct(pixels=pixels, mask=ProductMask(mask), box=box, canvas=canvas, placement=placement)
-    assert {(one.x, one.y) for one in own_points(thin)} == {(box.right - 1, box.bottom - 1)}
+    assert {(one.x, one.y) for one in product_points(thin)} == {(box.right - 1, box.bottom - 1)}
 
 
 def test_what_is_within_bounds_is_not_complained_about():
-    assert complaints(Receipt(identity=0, expansion=0.1, seam=1.5)) == []
-    grown, stepped = complaints(Receipt(identity=0, expansion=0.42, seam=7.25))
+    assert receipt_warnings(Receipt(identity=0, expansion=0.1, seam=1.5)) == []
+    grown, stepped = receipt_warnings(Receipt(identity=0, expansion=0.42, seam=7.25))
     assert "grown by 42%" in grown
     assert "7.2 x" in stepped
 

@@ -11,7 +11,16 @@ import pytest
 from PIL import Image
 
 from inpaint_server.domain.arrays import Pixels, ProductMask, frozen_array
-from inpaint_server.domain.calls import DiffusionCall, Generate, Inpaint, MaskProposals, Score, Segment, Upscale
+from inpaint_server.domain.calls import (
+    DiffusionCall,
+    FindProduct,
+    Generate,
+    Inpaint,
+    MaskProposals,
+    Score,
+    Segment,
+    Upscale,
+)
 from inpaint_server.domain.geometry import Placement, Size
 from inpaint_server.domain.product import Product
 from inpaint_server.domain.request import AdvertRequest, InpaintLayer, Region, Sampling
@@ -19,6 +28,7 @@ from inpaint_server.domain.results import Advert
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.mask import erode, find_product
 from inpaint_server.pipeline import compose, noise_seed
+from testing.pipeline import Results, drive
 from testing.requests import resolved
 
 BACKGROUND = Sampling(steps=3, guidance_scale=5.0, scheduler="ddim")
@@ -38,6 +48,10 @@ def product() -> Product:
     return find_product(Pixels(frozen_array(photo)), ProductMask(frozen_array(mask)))
 
 
+def plain(size: Size, level: int) -> Pixels:
+    return Pixels(frozen_array(np.full((size.height, size.width, 3), level, np.uint8)))
+
+
 def request(**changes: object) -> AdvertRequest:
     usual = replace(
         resolved(
@@ -54,31 +68,16 @@ def request(**changes: object) -> AdvertRequest:
     return replace(usual, **changes)  # pyright: ignore[reportArgumentType]
 
 
-def tell(
-    asked: AdvertRequest, seed: int = 7, of: Callable[[], Product] = product
+def run(
+    request: AdvertRequest, seed: int = 7, of: Callable[[], Product] = product
 ) -> tuple[list[DiffusionCall], Advert]:
-    """Drive a story with noise for paint; what it asked for, and its advert."""
-    story = compose(asked, seed, of)
-    passes: list[DiffusionCall] = []
-    rng = np.random.default_rng(1)
-    try:
-        ask = next(story)
-        while True:
-            if isinstance(ask, Segment):
-                ask = story.send(
-                    MaskProposals(masks=np.zeros((3, *ask.photo.shape[:2]), np.uint8), scores=(0.9, 0.5, 0.1))
-                )
-                continue
-            assert isinstance(ask, Generate | Inpaint), "nothing else is asked for without a need"
-            passes.append(ask)
-            noise = rng.integers(0, 256, (asked.model_size.height, asked.model_size.width, 3), dtype=np.uint8)
-            ask = story.send(Pixels(frozen_array(noise)))
-    except StopIteration as end:
-        return passes, end.value
+    """The passes of a picture painted with noise, and its advert."""
+    calls, advert = drive(compose(request, seed), {FindProduct: lambda _: of()})
+    return [call for call in calls if isinstance(call, Generate | Inpaint)], advert
 
 
 def test_an_advert_asks_for_its_background_then_lower_then_upper():
-    passes, advert = tell(request())
+    passes, advert = run(request())
     background, lower, upper = passes
     assert isinstance(background, Generate)
     assert (background.prompt, background.negative_prompt, background.size) == ("sea and sky", "people", CANVAS)
@@ -94,8 +93,8 @@ def test_an_advert_asks_for_its_background_then_lower_then_upper():
 
 
 def test_joint_layers_are_one_pass_each_with_its_own_words():
-    one_by_one, _ = tell(request())
-    passes, advert = tell(request(joint=True))
+    one_by_one, _ = run(request())
+    passes, advert = run(request(joint=True))
     assert [type(ask) for ask in passes] == [Inpaint], "of a background nothing would be seen"
     joint, lower, upper = passes[0], *one_by_one[1:]
     assert isinstance(joint, Inpaint)
@@ -112,21 +111,21 @@ def test_joint_layers_are_one_pass_each_with_its_own_words():
 
 def test_joint_layers_that_leave_some_of_the_background_get_one():
     middle = InpaintLayer(region=(0.5, 0.8), prompt="sand", negative_prompt="")
-    passes, advert = tell(request(layers=(middle,), joint=True))
+    passes, advert = run(request(layers=(middle,), joint=True))
     assert [type(ask) for ask in passes] == [Generate, Inpaint]
     assert advert.intermediates is not None
     assert advert.intermediates.background is not None
 
 
 def test_every_pass_has_noise_of_its_own_and_the_background_the_pictures_seed():
-    passes, _ = tell(request())
+    passes, _ = run(request())
     seeds = [ask.noise_seed for ask in passes]
     assert seeds == [7, noise_seed(7, 1), noise_seed(7, 2)]
     assert len(set(seeds)) == 3
 
 
 def test_the_masks_repaint_their_region_and_never_the_product():
-    passes, advert = tell(request())
+    passes, advert = run(request())
     assert advert.placed is not None
     assert advert.intermediates is not None
     assert advert.split is not None
@@ -144,8 +143,8 @@ def test_the_masks_repaint_their_region_and_never_the_product():
 def test_a_layer_out_of_the_products_sight_is_painted_the_same_whatever_stands_there():
     layers = (LOWER, replace(UPPER, sees_product=False))
     negative = replace(product(), photo=Pixels(frozen_array(255 - product().photo)))
-    (_, lower, upper), advert = tell(request(layers=layers))
-    (_, other_lower, other_upper), _ = tell(request(layers=layers), of=lambda: negative)
+    (_, lower, upper), advert = run(request(layers=layers))
+    (_, other_lower, other_upper), _ = run(request(layers=layers), of=lambda: negative)
     assert isinstance(lower, Inpaint)
     assert isinstance(upper, Inpaint)
     assert isinstance(other_lower, Inpaint)
@@ -163,7 +162,7 @@ def test_a_layer_out_of_the_products_sight_is_painted_the_same_whatever_stands_t
 @pytest.mark.parametrize("feather", [0, 1, 3, 8])
 def test_inside_the_eroded_mask_every_pixel_is_the_placed_photos_own(order: tuple[Region, ...], feather: int):
     layers = tuple(InpaintLayer(region=region, prompt="x", negative_prompt="") for region in order)
-    _, advert = tell(request(layers=layers, feather=feather))
+    _, advert = run(request(layers=layers, feather=feather))
     placed = advert.placed
     assert placed is not None
     inside = erode(mask_on_canvas(placed), feather)[placed.box.slices] == 255
@@ -173,14 +172,14 @@ def test_inside_the_eroded_mask_every_pixel_is_the_placed_photos_own(order: tupl
 
 
 def test_outside_the_product_nothing_of_the_photo_is_left():
-    _, advert = tell(request(layers=(InpaintLayer(region="around", prompt="x", negative_prompt=""),)))
+    _, advert = run(request(layers=(InpaintLayer(region="around", prompt="x", negative_prompt=""),)))
     assert advert.intermediates is not None
     outside = erode(ProductMask(np.where(advert.intermediates.mask == 0, 255, 0).astype(np.uint8)), 3) == 255
     assert np.array_equal(advert.picture[outside], advert.intermediates.passes[-1][outside])
 
 
 def test_the_same_seed_tells_the_same_story_and_another_seed_another():
-    first, again, other = tell(request()), tell(request()), tell(request(), seed=8)
+    first, again, other = run(request()), run(request()), run(request(), seed=8)
     assert np.array_equal(first[1].picture, again[1].picture)
     assert first[1].placed is not None
     assert other[1].placed is not None
@@ -188,7 +187,7 @@ def test_the_same_seed_tells_the_same_story_and_another_seed_another():
 
 
 def test_a_placement_that_does_not_fit_is_moved_and_told():
-    _, advert = tell(request(placement=Placement(scale=3.0, x=0.0, y=0.1)))
+    _, advert = run(request(placement=Placement(scale=3.0, x=0.0, y=0.1)))
     assert advert.placed is not None
     box = advert.placed.box
     assert box.left >= 0
@@ -199,14 +198,14 @@ def test_a_placement_that_does_not_fit_is_moved_and_told():
 
 
 def test_the_background_task_is_one_pass_and_no_product():
-    passes, advert = tell(request(task="background", layers=()))
+    passes, advert = run(request(task="background", layers=()))
     assert [type(ask) for ask in passes] == [Generate]
     assert advert.placed is None
 
 
 def test_a_photos_region_is_filled_from_around_before_it_is_repainted():
-    (ask,), _ = tell(request(task="inpaint", placement="original", layers=(LOWER,), fill=True))
-    (plain,), _ = tell(request(task="inpaint", placement="original", layers=(LOWER,)))
+    (ask,), _ = run(request(task="inpaint", placement="original", layers=(LOWER,), fill=True))
+    (plain,), _ = run(request(task="inpaint", placement="original", layers=(LOWER,)))
     assert isinstance(ask, Inpaint)
     assert isinstance(plain, Inpaint)
     assert (ask.strength, plain.strength) == (0.85, 1.0)
@@ -214,14 +213,14 @@ def test_a_photos_region_is_filled_from_around_before_it_is_repainted():
     np.testing.assert_array_equal(ask.canvas[~repainted], plain.canvas[~repainted])
     assert (ask.canvas[repainted] != plain.canvas[repainted]).any()
     kept = replace(LOWER, strength=0.4)
-    (ask,), _ = tell(request(task="inpaint", placement="original", layers=(kept,), fill=True))
+    (ask,), _ = run(request(task="inpaint", placement="original", layers=(kept,), fill=True))
     assert isinstance(ask, Inpaint)
     assert ask.strength == 0.4
     np.testing.assert_array_equal(ask.canvas, plain.canvas)
 
 
 def test_the_inpaint_task_starts_from_the_photo_itself():
-    passes, advert = tell(request(task="inpaint", placement="original", layers=(LOWER,)))
+    passes, advert = run(request(task="inpaint", placement="original", layers=(LOWER,)))
     assert [type(ask) for ask in passes] == [Inpaint]
     assert advert.placed is not None
     assert advert.split is not None
@@ -239,7 +238,7 @@ def test_the_inpaint_task_starts_from_the_photo_itself():
 
 def test_the_scene_is_painted_small_and_the_product_laid_on_it_in_its_own_pixels():
     canvas = Size(height=270, width=480)
-    passes, advert = tell(request(canvas=canvas, model_size=Size(height=72, width=128), shadow=0.4))
+    passes, advert = run(request(canvas=canvas, model_size=Size(height=72, width=128), shadow=0.4))
     sizes = [ask.size if isinstance(ask, Generate) else ask.canvas.shape[:2] for ask in passes]
     assert sizes == [Size(height=72, width=128), (72, 128), (72, 128)]
     assert advert.picture.shape == (270, 480, 3)
@@ -248,26 +247,24 @@ def test_the_scene_is_painted_small_and_the_product_laid_on_it_in_its_own_pixels
     assert advert.receipt is not None
     assert advert.receipt.identity == 0
     assert advert.intermediates is not None
-    assert {layer.shape[:2] for layer in (advert.intermediates.mask, *advert.intermediates.passes)} == {(270, 480)}
+    assert advert.intermediates.mask.shape == (270, 480)
+    assert {painted.shape[:2] for painted in advert.intermediates.passes} == {(72, 128)}, (
+        "enlarged where they are answered"
+    )
 
 
 def test_a_bundles_upscaler_enlarges_the_scene_and_never_the_product():
     canvas, scene = Size(height=270, width=480), Size(height=72, width=128)
-    story = compose(request(canvas=canvas, model_size=scene, upscale=True), 7, product)
     striped = Pixels(frozen_array(np.tile(np.array([[[0]], [[255]]], np.uint8), (135, 480, 3))))
-    enlarged: list[Pixels] = []
-    try:
-        ask = next(story)
-        while True:
-            if isinstance(ask, Segment):
-                ask = story.send(MaskProposals(masks=np.zeros((3, 270, 480), np.uint8), scores=(0.9, 0.5, 0.1)))
-            elif isinstance(ask, Upscale):
-                enlarged.append(ask.picture)
-                ask = story.send(striped)
-            else:
-                ask = story.send(Pixels(frozen_array(np.full((72, 128, 3), 90, np.uint8))))
-    except StopIteration as end:
-        advert: Advert = end.value
+    calls, advert = drive(
+        compose(request(canvas=canvas, model_size=scene, upscale=True), 7),
+        {
+            FindProduct: lambda _: product(),
+            Upscale: lambda _: striped,
+            **dict.fromkeys((Generate, Inpaint), lambda _: plain(scene, 90)),
+        },
+    )
+    enlarged = [call.picture for call in calls if isinstance(call, Upscale)]
     assert [picture.shape for picture in enlarged] == [(72, 128, 3)]
     assert advert.receipt is not None
     assert advert.receipt.identity == 0
@@ -291,7 +288,7 @@ def test_at_1920_pixels_the_product_is_as_sharp_as_its_photo_at_that_scale(canva
         Pixels(frozen_array(np.repeat(slanted[..., None], 3, axis=2))), ProductMask(frozen_array(mask))
     )
     small = Size(height=144, width=256) if canvas.width > canvas.height else Size(height=256, width=144)
-    _, advert = tell(request(canvas=canvas, model_size=small, placement="centre", feather=2), of=lambda: sharp)
+    _, advert = run(request(canvas=canvas, model_size=small, placement="centre", feather=2), of=lambda: sharp)
     assert advert.placed is not None
     box = advert.placed.box
     photo = Image.fromarray(sharp.photo)
@@ -309,18 +306,12 @@ def test_nothing_of_the_small_product_shows_beside_the_large_one():
     white = find_product(Pixels(np.full((120, 100, 3), 255, np.uint8)), product().mask)
     canvas, scene = Size(height=270, width=480), Size(height=72, width=128)
     asked = request(canvas=canvas, model_size=scene)
-    story = compose(asked, 7, lambda: white)
-    black = Pixels(frozen_array(np.zeros((72, 128, 3), np.uint8)))
-    try:
-        ask = next(story)
-        while True:
-            if isinstance(ask, Segment):
-                masks = np.zeros((3, 270, 480), np.uint8)
-                ask = story.send(MaskProposals(masks=masks, scores=(0.9, 0.5, 0.1)))
-            else:
-                ask = story.send(black)
-    except StopIteration as end:
-        advert: Advert = end.value
+    results: Results = {
+        FindProduct: lambda _: white,
+        Generate: lambda _: plain(scene, 0),
+        Inpaint: lambda _: plain(scene, 0),
+    }
+    _, advert = drive(compose(asked, 7), results)
     assert advert.intermediates is not None
     outside = (
         erode(ProductMask(np.where(advert.intermediates.mask < 128, 255, 0).astype(np.uint8)), asked.feather) == 255
@@ -335,32 +326,21 @@ def test_of_several_candidates_the_best_is_kept_and_its_seed_told(
     grown_by: tuple[int, ...], agreements: tuple[float, ...]
 ):
     asked = request(candidates=3)
-    growths, judgements, seeds = iter(grown_by), iter(agreements), list[int]()
-    judged: list[Score] = []
-    story = compose(asked, 7, product)
-    rng = np.random.default_rng(1)
-    try:
-        ask = next(story)
-        while True:
-            if isinstance(ask, Segment):
-                masks = np.zeros((3, CANVAS.height, CANVAS.width), np.uint8)
-                masks[:, : next(growths)] = 255
-                ask = story.send(MaskProposals(masks=masks, scores=(0.9, 0.5, 0.1)))
-                continue
-            if isinstance(ask, Score):
-                judged.append(ask)
-                ask = story.send(next(judgements))
-                continue
-            if isinstance(ask, Generate):
-                seeds.append(ask.noise_seed)
-            noise = rng.integers(0, 256, (CANVAS.height, CANVAS.width, 3), dtype=np.uint8)
-            ask = story.send(Pixels(frozen_array(noise)))
-    except StopIteration as end:
-        advert: Advert = end.value
+    growths, scores = iter(grown_by), iter(agreements)
+
+    def grown(call: Segment) -> MaskProposals:
+        masks = np.zeros((3, *call.photo.shape[:2]), np.uint8)
+        masks[:, : next(growths)] = 255
+        return MaskProposals(masks=masks, scores=(0.9, 0.5, 0.1))
+
+    results: Results = {FindProduct: lambda _: product(), Segment: grown, Score: lambda _: next(scores)}
+    calls, advert = drive(compose(asked, 7), results)
+    seeds = [call.noise_seed for call in calls if isinstance(call, Generate)]
+    scored = [call for call in calls if isinstance(call, Score)]
     assert len(set(seeds)) == 3
     assert seeds[0] == 7
     assert advert.seed == seeds[1]
     assert max(seeds) < 2**32, "a kept candidate's seed can be sent"
     assert advert.receipt is not None
     assert advert.receipt.agreement == agreements[1]
-    assert [[region.prompt for region in one.regions] for one in judged] == [["sand", "sea"]] * 3
+    assert [[region.prompt for region in one.regions] for one in scored] == [["sand", "sea"]] * 3

@@ -8,18 +8,36 @@ import numpy as np
 
 from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask, UInt8Array, frozen_array
 from inpaint_server.domain.geometry import Box, Point, Size
+from inpaint_server.domain.product import Product
 from inpaint_server.domain.request import Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FindProduct:
+    """The product in a request's photo; found once for all of the request's pictures.
+
+    Attributes:
+        photo: H x W x 3.
+        mask: The product's mask where the caller gave one, H x W.
+        points: Segment Anything prompt points, in pixels of the photo.
+        box: Segment Anything prompt box, likewise.
+    """
+
+    photo: Pixels
+    mask: ProductMask | None
+    points: tuple[Point, ...]
+    box: Box | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Segment:
-    """Ask for the product's mask.
+    """Segment Anything's masks for one prompt.
 
     Attributes:
         photo: H x W x 3.
         points: In its pixels.
         box: In its pixels.
-        remember: Whether the same photo is likely to be asked about again.
+        remember: Whether its embedding is kept, for the next prompt on the same photo.
     """
 
     photo: Pixels
@@ -30,7 +48,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MaskProposals:
-    """What Segment Anything answers: three masks and how good it thinks each is.
+    """Segment Anything's three masks for an ambiguous prompt, and its own prediction of how good each is.
 
     Attributes:
         masks: 3 x H x W uint8, 0 or 255.
@@ -48,7 +66,7 @@ class MaskProposals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generate:
-    """Ask for a picture from words alone. Equal asks give equal pictures."""
+    """A picture from a prompt alone. Equal calls give equal pictures."""
 
     prompt: str
     negative_prompt: str
@@ -59,7 +77,7 @@ class Generate:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PromptRegion:
-    """A part of what a pass repaints that has words of its own."""
+    """A part of what a pass repaints that has a prompt of its own."""
 
     mask: PaintMask
     prompt: str
@@ -67,7 +85,7 @@ class PromptRegion:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Inpaint:
-    """Ask for the canvas with its masked part repainted; unmasked pixels may come back changed.
+    """The canvas with its masked part repainted; unmasked pixels may come back changed.
 
     Attributes:
         canvas: H x W x 3.
@@ -76,7 +94,7 @@ class Inpaint:
         negative_prompt: For all of it.
         sampling: How.
         noise_seed: What its noise is drawn from.
-        regions: Parts of the mask with words of their own; where two overlap, the later one counts.
+        regions: Parts of the mask with prompts of their own; where two overlap, the later one counts.
         strength: How much of the canvas under the mask may change, (0, 1]; 1 starts from noise alone.
     """
 
@@ -92,11 +110,11 @@ class Inpaint:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Score:
-    """Ask how well each of a picture's regions shows its words.
+    """How well each of a picture's regions shows its prompt.
 
     Attributes:
         picture: H x W x 3, of a size the models paint.
-        regions: What should be seen, and where.
+        regions: The prompts, and where each applies.
     """
 
     picture: Pixels
@@ -105,30 +123,30 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CheckSafety:
-    """Ask whether a picture shows what the bundle's safety checker knows as unsafe."""
+    """Whether a picture shows what the bundle's safety checker knows as unsafe."""
 
     picture: Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Upscale:
-    """Ask for a picture enlarged by the bundle's upscaler, by whatever factor that has."""
+    """A picture enlarged by the bundle's upscaler, by the factor that was trained."""
 
     picture: Pixels
 
 
 DiffusionCall = Generate | Inpaint
-"""One diffusion pass, as the pipeline asks for it and the engine paints it."""
+"""One diffusion pass: many steps, each of which may share a UNet call with others."""
 
 
 SingleCall = Segment | Score | CheckSafety | Upscale
-"""What takes no steps: one call of a model answers it."""
+"""What takes no steps: one call of a model."""
 
 
-ModelCall = DiffusionCall | SingleCall
-"""Whatever the pipeline asks of the models."""
+ModelCall = DiffusionCall | SingleCall | FindProduct
+"""Everything the pipeline needs of the models."""
 
 
-ModelResult = Pixels | MaskProposals | float | bool
-"""What an ask is answered by: pixels for a pass or a larger picture, candidates for a mask, how well a picture shows
-its words for a judgement, whether it is unsafe for a check."""
+ModelResult = Pixels | MaskProposals | Product | float | bool
+"""Pixels of a pass or an enlarged picture, proposals of `Segment`, the product of `FindProduct`, the number of `Score`,
+the verdict of `CheckSafety`."""

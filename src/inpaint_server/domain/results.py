@@ -12,7 +12,13 @@ from inpaint_server.domain.product import PlacedProduct, Product
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Intermediates:
-    """The steps in between of one advert: placed mask, generated background if any, the canvas after each pass."""
+    """What an advert was made of on the way.
+
+    Attributes:
+        mask: The placed product's, of the canvas's size.
+        background: The generated one, if any, of the size the models paint.
+        passes: The canvas after each pass, of that size.
+    """
 
     mask: ProductMask
     background: Pixels | None

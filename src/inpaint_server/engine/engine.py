@@ -17,6 +17,7 @@ from inpaint_server.cache import Cache, CacheStats, content_key
 from inpaint_server.domain.arrays import Pixels, ProductMask
 from inpaint_server.domain.calls import (
     DiffusionCall,
+    FindProduct,
     Generate,
     Inpaint,
     MaskProposals,
@@ -225,7 +226,7 @@ class Engine(Generic[D]):
     def _run_picture(self, job: Job, index: int) -> None:
         """Drive the pipeline of one picture: run every model call that it yields, and send the result back to it."""
         job.raise_if_ended()
-        pipeline = compose(job.request, job.request.seeds[index], job.product.result)
+        pipeline = compose(job.request, job.request.seeds[index])
         result: ModelResult | None = None
         number = 0
         while True:
@@ -236,6 +237,9 @@ class Engine(Generic[D]):
                 job.adverts[index] = end.value
                 job.add_time("composite", (time.perf_counter() - began) * 1000)
                 return
+            if isinstance(call, FindProduct):
+                result = job.product.result()
+                continue
             if not isinstance(call, Generate | Inpaint):
                 result = self._call_model(job, call, "composite")
                 continue

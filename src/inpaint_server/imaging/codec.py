@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from inpaint_server.domain.arrays import Pixels, ProductMask, UInt8Array, frozen_array
 from inpaint_server.domain.geometry import Size
@@ -24,22 +24,12 @@ _FORMATS = ("PNG", "JPEG", "WEBP")
 _SHORTEST_SIDE = 8
 _SET = 128
 _RATIO_TOLERANCE = 0.02
-_ORIENTATION_TAG = 0x0112
 _DESCRIPTION_TAG = 0x010E
 _NOTE_KEYWORD = "inpaint-server"
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
-def decode_photo(data: bytes, *, max_pixels: int, field: str = "image") -> tuple[Pixels, ProductMask | None]:
+def decode_photo(data: bytes, *, max_pixels: int) -> tuple[Pixels, ProductMask | None]:
     """Decode a product photo, upright and in sRGB.
 
     Of an animation the first picture counts. A transparent picture's colours are kept as they are stored, also where
@@ -48,7 +38,6 @@ def decode_photo(data: bytes, *, max_pixels: int, field: str = "image") -> tuple
     Args:
         data: A PNG, JPEG or WebP file.
         max_pixels: The largest width x height that is decoded.
-        field: The request's field to name in an error.
 
     Returns:
         H x W x 3 uint8 RGB, and H x W uint8 (255 = product) or None.
@@ -57,19 +46,19 @@ def decode_photo(data: bytes, *, max_pixels: int, field: str = "image") -> tuple
         InvalidRequest: Not one of the formats, damaged, smaller than 8 x 8 or wholly transparent.
         TooLarge: More than `max_pixels`.
     """
-    colours, alpha = _colours_and_alpha(_open(data, max_pixels, field))
+    colours, alpha = _colours_and_alpha(_open(data, max_pixels, "image"))
     photo = Pixels(frozen_array(colours))
     if alpha is None or int(alpha.min()) >= _SET:
         return photo, None
     if int(alpha.max()) < _SET:
         raise InvalidRequest(
-            f"`{field}` is transparent everywhere: make the product opaque, or leave the alpha channel out.",
-            field=field,
+            "`image` is transparent everywhere: make the product opaque, or leave the alpha channel out.",
+            field="image",
         )
     return photo, ProductMask(frozen_array(alpha))
 
 
-def decode_mask(data: bytes, *, size: Size, max_pixels: int, field: str = "mask") -> ProductMask:
+def decode_mask(data: bytes, *, size: Size, max_pixels: int) -> ProductMask:
     """Decode the product's mask and bring it to the photo's size.
 
     White is product; of a coloured picture the brightest channel counts, and a transparent one is read as if it were
@@ -79,7 +68,6 @@ def decode_mask(data: bytes, *, size: Size, max_pixels: int, field: str = "mask"
         data: A PNG, JPEG or WebP file with the photo's aspect ratio (within 2%).
         size: The photo's size.
         max_pixels: The largest width x height that is decoded.
-        field: The request's field to name in an error.
 
     Returns:
         H x W uint8 of the photo's size, 255 = product, soft edges kept.
@@ -88,20 +76,19 @@ def decode_mask(data: bytes, *, size: Size, max_pixels: int, field: str = "mask"
         InvalidRequest: Undecodable, of another shape than the photo, or nothing in it is white.
         TooLarge: More than `max_pixels`.
     """
-    colours, alpha = _colours_and_alpha(_open(data, max_pixels, field))
+    colours, alpha = _colours_and_alpha(_open(data, max_pixels, "mask"))
     mask: UInt8Array = colours.max(axis=2)
     if alpha is not None:
         mask = ((mask.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
-    return fit_mask(mask, size, field=field)
+    return fit_mask(mask, size)
 
 
-def fit_mask(mask: UInt8Array, size: Size, *, field: str = "mask") -> ProductMask:
+def fit_mask(mask: UInt8Array, size: Size) -> ProductMask:
     """Bring a mask to the photo's size.
 
     Args:
         mask: H x W uint8, 255 = product, of the photo's aspect ratio (within 2%).
         size: The photo's size.
-        field: The request's field to name in an error.
 
     Returns:
         H x W uint8 of the photo's size, 255 = product, soft edges kept.
@@ -113,14 +100,14 @@ def fit_mask(mask: UInt8Array, size: Size, *, field: str = "mask") -> ProductMas
     if (height, width) != (size.height, size.width):
         if abs(width * size.height / (height * size.width) - 1) > _RATIO_TOLERANCE:
             raise InvalidRequest(
-                f"`{field}` is {width} x {height} pixels and the photo {size.width} x {size.height}: "
+                f"`mask` is {width} x {height} pixels and the photo {size.width} x {size.height}: "
                 "send a mask of the photo's size, or at least of its aspect ratio.",
-                field=field,
+                field="mask",
             )
         # Bicubic, not Lanczos: its only lobe undershoots and is clipped, so no ripples appear around the product.
         mask = np.asarray(Image.fromarray(mask).resize((size.width, size.height), Image.Resampling.BICUBIC))
     if int(mask.max()) < _SET:
-        raise InvalidRequest(f"`{field}` holds no product: paint the product white on black.", field=field)
+        raise InvalidRequest("`mask` holds no product: paint the product white on black.", field="mask")
     return ProductMask(frozen_array(mask))
 
 
@@ -155,10 +142,10 @@ def encode(pixels: UInt8Array, format: OutputFormat, note: str | None = None) ->
     image = Image.fromarray(pixels)
     file = io.BytesIO()
     if format == "png":
-        told = PngImagePlugin.PngInfo()
+        chunks = PngImagePlugin.PngInfo()
         if note is not None:
-            told.add_text(_NOTE_KEYWORD, note)
-        image.save(file, "PNG", compress_level=4, pnginfo=told)
+            chunks.add_text(_NOTE_KEYWORD, note)
+        image.save(file, "PNG", compress_level=4, pnginfo=chunks)
         return file.getvalue()
     exif = Image.Exif()
     if note is not None:
@@ -211,16 +198,11 @@ def _open(data: bytes, max_pixels: int, field: str) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn a picture as its EXIF orientation says; a damaged EXIF block says nothing."""
+    """Turn a picture as its EXIF orientation says; a damaged EXIF block changes nothing."""
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+        return ImageOps.exif_transpose(image)
     except Exception:  # noqa: BLE001 (a damaged block must not cost the picture)
-        turn = None
-    if turn is None:
         return image
-    upright = image.transpose(turn)
-    upright.info = image.info
-    return upright
 
 
 def _colours_and_alpha(image: Image.Image) -> tuple[UInt8Array, UInt8Array | None]:

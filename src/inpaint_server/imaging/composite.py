@@ -13,7 +13,7 @@ from inpaint_server.domain.geometry import Box, Size
 from inpaint_server.domain.product import PlacedProduct
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.mask import THRESHOLD, erode
-from inpaint_server.imaging.neighbourhood import box_mean, carried_over, count_around
+from inpaint_server.imaging.neighbourhood import box_mean, extend_colours, grow, shrink
 
 Picture = TypeVar("Picture", Pixels, PaintMask)
 
@@ -38,12 +38,11 @@ def matte(mask: ProductMask, feather: int) -> UInt8Array:
     soft = np.rint(box_mean(mask[..., None].astype(np.float32), radius)[..., 0]).astype(np.uint8)
     soft[erode(mask, feather) == 255] = 255
     # What is thinner than the window never fills it: a strap keeps the edge it has.
-    whole = count_around(product, radius) == (2 * radius + 1) ** 2
-    thin = product & (count_around(whole, radius) == 0)
+    thin = product & ~grow(shrink(product, radius), radius)
     return frozen_array(np.where(thin, mask, soft))
 
 
-def lay_product(canvas: Pixels, placed: PlacedProduct, feather: int) -> Pixels:
+def composite_product(canvas: Pixels, placed: PlacedProduct, feather: int) -> Pixels:
     """The canvas with the placed product's own pixels over it.
 
     No pixel inside the mask eroded by `feather` differs from `placed.pixels`, none further than that outside it from
@@ -56,8 +55,8 @@ def lay_product(canvas: Pixels, placed: PlacedProduct, feather: int) -> Pixels:
     laid = canvas.copy()
     laid[placed.box.slices] = placed.pixels
     around = _grown(placed.box, reach, placed.canvas).slices
-    product = carried_over(laid[around], weight[around] == 255, reach)
-    scene = carried_over(canvas[around], mask[around] < THRESHOLD, reach)
+    product = extend_colours(laid[around], weight[around] == 255, reach)
+    scene = extend_colours(canvas[around], mask[around] < THRESHOLD, reach)
     laid[around] = _mixed(product, scene, weight[around][..., None].astype(np.uint16))
     return Pixels(frozen_array(laid))
 
@@ -71,29 +70,29 @@ def _grown(box: Box, margin: int, canvas: Size) -> Box:
     )
 
 
-def bare_scene(canvas: Pixels, mask: ProductMask, reach: int) -> Pixels:
+def extend_scene(canvas: Pixels, mask: ProductMask, reach: int) -> Pixels:
     """The canvas with the scene's colours carried on `reach` pixels into the product's place."""
-    return Pixels(frozen_array(carried_over(canvas, mask < THRESHOLD, reach)))
+    return Pixels(frozen_array(extend_colours(canvas, mask < THRESHOLD, reach)))
 
 
-def keep_unpainted(before: Pixels, painted: Pixels, mask: PaintMask, blend: int = _BLEND) -> Pixels:
+def restore_unmasked(before: Pixels, painted: Pixels, mask: PaintMask) -> Pixels:
     """What was repainted, and around it the canvas as it was: the autoencoder's round trip changes that, too.
 
-    Exactly `painted` where the mask is set, exactly `before` more than `blend` pixels away from it, and a ramp between
+    Exactly `painted` where the mask is set, exactly `before` more than 8 pixels away from it, and a ramp between
     on the kept side, so that nothing old stays inside the region.
     """
     repainted = mask >= THRESHOLD
-    share = np.minimum(2 * count_around(repainted, blend) / (2 * blend + 1) ** 2, 1)
+    share = np.minimum(2 * box_mean(repainted[..., None].astype(np.float32), _BLEND)[..., 0], 1)
     weight = np.where(repainted, 255, np.rint(255 * share)).astype(np.uint16)[..., None]
     return Pixels(frozen_array(_mixed(painted, before, weight)))
 
 
-def keep_product(before: Pixels, after: Pixels, product: ProductMask) -> Pixels:
+def restore_product(before: Pixels, after: Pixels, product: ProductMask) -> Pixels:
     """What came after, and the product as it was before."""
     return Pixels(frozen_array(np.where((product >= THRESHOLD)[..., None], before, after)))
 
 
-def enlarged(picture: Picture, canvas: Size) -> Picture:
+def resize_to_canvas(picture: Picture, canvas: Size) -> Picture:
     """A picture or mask painted at the models' size, at the canvas's; what has that size already is given back."""
     if picture.shape[:2] == (canvas.height, canvas.width):
         return picture
@@ -102,13 +101,13 @@ def enlarged(picture: Picture, canvas: Size) -> Picture:
     return cast("Picture", frozen_array(np.asarray(resized)))
 
 
-def beyond_recognition(picture: Pixels) -> Pixels:
+def blur_heavily(picture: Pixels) -> Pixels:
     """The picture blurred until only its colours are left."""
     radius = min(picture.shape[:2]) / 6
     return Pixels(frozen_array(np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(radius)))))
 
 
-def soft_anti_mask(mask: ProductMask) -> UInt8Array:
+def blurred_inverse(mask: ProductMask) -> UInt8Array:
     """The inverted mask with a Gaussian of 8 px, as the replaced sample answers it."""
     return frozen_array(np.asarray(Image.fromarray(255 - mask).filter(ImageFilter.GaussianBlur(_SEED_BLUR))))
 

@@ -14,7 +14,7 @@ _ENOUGH: Final = 1 / 8
 """Share of a neighbourhood that has to be known before its mean counts in full."""
 
 
-def filled_from_around(canvas: Pixels, mask: PaintMask, product: ProductMask) -> Pixels:
+def fill_from_surroundings(canvas: Pixels, mask: PaintMask, product: ProductMask) -> Pixels:
     """The canvas with what is repainted replaced by the colours around it, smooth from the edge inwards.
 
     Means over neighbourhoods that double in size, the smallest that knows enough first: the pull and push of Gortler et

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask, UInt8Array, frozen_array
 from inpaint_server.domain.product import PlacedProduct
 from inpaint_server.domain.request import Region
-from inpaint_server.imaging.mask import THRESHOLD, repaint_all_but
+from inpaint_server.imaging.mask import THRESHOLD, region_paint_mask
 
 LATENT_CELL: Final = 8
 """Pixels a cell of the latents stands for; masks meet with this overlap, since they are shrunk by it unblurred."""
@@ -54,27 +54,26 @@ def _ground_line(scene: Pixels, highest: float, lowest: float) -> float | None:
     return (row + 1) / length if steps[row] > _STANDS_OUT * np.median(steps) + 1 else None
 
 
-def paint_mask(region: Region, placed: PlacedProduct, split: float, *, overlap: int = LATENT_CELL) -> PaintMask:
+def paint_mask(region: Region, placed: PlacedProduct, split: float) -> PaintMask:
     """What a pass repaints: its region of the canvas without the product.
 
     Args:
-        region: `lower` from the split line down; `upper` above it, and `overlap` pixels past it; `around` everything;
+        region: `lower` from the split line down; `upper` above it, and one latent cell past it; `around` everything;
             or rows [y0, y1) as fractions of the height.
         placed: The product on its canvas.
         split: The split line, fraction of the height.
-        overlap: Pixels that `upper` reaches into `lower`.
     """
     height = placed.canvas.height
     line = round(split * height)
     spans: dict[Region, tuple[int, int]] = {
         "lower": (line, height),
-        "upper": (0, line + overlap),
+        "upper": (0, line + LATENT_CELL),
         "around": (0, height),
     }
     top, bottom = (round(region[0] * height), round(region[1] * height)) if isinstance(region, tuple) else spans[region]
     rows: NDArray[np.bool_] = np.zeros((height, placed.canvas.width), np.bool_)
     rows[top:bottom] = True
-    return repaint_all_but(mask_on_canvas(placed), rows)
+    return region_paint_mask(mask_on_canvas(placed), rows)
 
 
 def mask_on_canvas(placed: PlacedProduct) -> ProductMask:

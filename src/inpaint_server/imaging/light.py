@@ -17,7 +17,7 @@ _MOST: Final = 1.35
 _NORM: Final = 6
 
 
-def lit_by(scene: Pixels, placed: PlacedProduct, photo: Pixels, strength: float) -> PlacedProduct:
+def match_light(scene: Pixels, placed: PlacedProduct, photo: Pixels, strength: float) -> PlacedProduct:
     """The product as if the scene's light fell on it instead of its photo's.
 
     Each channel is scaled by the ratio of the two lights (von Kries), each light estimated by the Minkowski norm of

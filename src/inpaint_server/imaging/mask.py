@@ -12,7 +12,7 @@ from inpaint_server.domain.geometry import Box
 from inpaint_server.domain.product import Product
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.imaging.components import find_runs, paint_runs
-from inpaint_server.imaging.neighbourhood import count_around
+from inpaint_server.imaging.neighbourhood import grow, shrink
 
 THRESHOLD: Final = 128
 """From this value on a mask means product."""
@@ -49,7 +49,7 @@ def drop_strays(mask: ProductMask) -> ProductMask:
     if len(runs.rows) == 0:
         return mask
     largest = paint_runs(runs, runs.areas == runs.areas.max(), mask.shape)
-    near = count_around(largest, max(1, round(_REACH * max(mask.shape)))) > 0
+    near = grow(largest, max(1, round(_REACH * max(mask.shape))))
     before = np.pad(np.cumsum(near, axis=1, dtype=np.int32), ((0, 0), (1, 0)))
     reached = before[runs.rows, runs.stops] > before[runs.rows, runs.starts]
     kept = paint_runs(runs, runs.touching(reached), mask.shape)
@@ -89,12 +89,11 @@ def erode(mask: UInt8Array, radius: int) -> UInt8Array:
     """
     if radius == 0:
         return mask
-    full = (2 * radius + 1) ** 2
-    return frozen_array(np.where(count_around(mask >= THRESHOLD, radius) == full, np.uint8(255), np.uint8(0)))
+    return frozen_array(np.where(shrink(mask >= THRESHOLD, radius), np.uint8(255), np.uint8(0)))
 
 
-def repaint_all_but(product: ProductMask, region: NDArray[np.bool_]) -> PaintMask:
-    """The inpainting model's mask: the region without the product. Polarity changes here and in `repaint_behind`.
+def region_paint_mask(product: ProductMask, region: NDArray[np.bool_]) -> PaintMask:
+    """The inpainting model's mask: the region without the product. Polarity changes here and in `product_paint_mask`.
 
     Args:
         product: H x W, 255 = product.
@@ -103,7 +102,7 @@ def repaint_all_but(product: ProductMask, region: NDArray[np.bool_]) -> PaintMas
     return PaintMask(frozen_array(np.where(region & (product < THRESHOLD), 255, 0).astype(np.uint8)))
 
 
-def repaint_behind(product: ProductMask) -> PaintMask:
+def product_paint_mask(product: ProductMask) -> PaintMask:
     """The product's own place, its soft edge too, as something to repaint: what nobody will see once it is laid there.
 
     Args:

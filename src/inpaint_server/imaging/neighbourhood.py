@@ -1,37 +1,35 @@
-"""What lies around each pixel: counts and means over a square, and colours carried on over an edge. NumPy only."""
+"""The square around each pixel: its mean, its extremes, and colours extended over an edge."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from inpaint_server.domain.arrays import UInt8Array
 
 Float32Array = NDArray[np.float32]
-
-
-def count_around(inside: NDArray[np.bool_], radius: int) -> NDArray[np.int32]:
-    """How many pixels within `radius` of each are set, 0 to (2 radius + 1)^2; beyond the border its pixels repeat."""
-    counts = inside.astype(np.int32)
-    window = 2 * radius + 1
-    for _ in range(2 if radius else 0):
-        # Sums of a sliding window over the rows; the second round, transposed, does the same over the columns.
-        sums = np.cumsum(np.pad(counts, ((radius + 1, radius), (0, 0)), mode="edge"), axis=0, dtype=np.int32)
-        counts = (sums[window:] - sums[:-window]).T
-    return counts
+_ndimage: Any = ndimage  # SciPy publishes no types for its filters
 
 
 def box_mean(values: Float32Array, radius: int) -> Float32Array:
     """Mean over a square of 2 radius + 1 pixels, H x W x C; beyond the border its pixels repeat."""
-    window = 2 * radius + 1
-    for _ in range(2):
-        padded = np.pad(values, ((radius + 1, radius), (0, 0), (0, 0)), mode="edge")
-        sums = np.cumsum(padded, axis=0, dtype=np.float64)
-        values = ((sums[window:] - sums[:-window]) / window).astype(np.float32).swapaxes(0, 1)
-    return values
+    return _ndimage.uniform_filter(values, (2 * radius + 1, 2 * radius + 1, 1), mode="nearest")
 
 
-def carried_over(picture: UInt8Array, known: NDArray[np.bool_], radius: int) -> UInt8Array:
+def grow(inside: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """The pixels that have a set one within `radius`."""
+    return _ndimage.maximum_filter(inside, 2 * radius + 1, mode="nearest")
+
+
+def shrink(inside: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """The pixels that have only set ones within `radius`; beyond the border its pixels repeat."""
+    return _ndimage.minimum_filter(inside, 2 * radius + 1, mode="nearest")
+
+
+def extend_colours(picture: UInt8Array, known: NDArray[np.bool_], radius: int) -> UInt8Array:
     """The picture with its unknown pixels replaced by the mean of the known ones within `radius`, where there are any.
 
     Args:

@@ -16,13 +16,16 @@ from inpaint_server.domain.results import Receipt
 from inpaint_server.imaging.components import find_runs, paint_runs
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.mask import THRESHOLD, erode
-from inpaint_server.imaging.neighbourhood import count_around
+from inpaint_server.imaging.neighbourhood import grow, shrink
 
 MOST_GROWTH: Final = 0.15
-"""Expansion from which on a picture is told of in its warnings."""
+"""Expansion above which a picture's warnings mention it."""
 
 MOST_SEAM: Final = 3.0
-"""Seam from which on a picture is told of in its warnings."""
+"""Seam above which a picture's warnings mention it."""
+
+_AGREEMENT_WEIGHT: Final = 1.0
+"""How much of a product's growth the visibility of the prompts makes up for."""
 
 POINTS: Final = 9
 """Points of the product that a segmenter is shown."""
@@ -68,18 +71,25 @@ def seam(scene: Pixels, masks: Sequence[PaintMask], product: ProductMask) -> flo
     for number, mask in enumerate(masks, start=1):
         last[mask >= THRESHOLD] = number
     steps = np.abs(np.diff(scene.astype(np.int16), axis=0)).mean(axis=2)
-    free = count_around(product >= THRESHOLD, 2) == 0
+    free = ~grow(product >= THRESHOLD, 2)
     beside = free[1:] & free[:-1]
     edges = (last[1:] != last[:-1]) & beside
     if not edges.any():
         return 1.0
     near = np.zeros(product.shape, np.bool_)
     near[1:] = edges
-    around = (count_around(near, 12) > 0)[1:] & beside & ~edges
+    around = grow(near, 12)[1:] & beside & ~edges
     return float((steps[edges].mean() + 1) / (steps[around].mean() + 1)) if around.any() else 1.0
 
 
-def own_points(placed: PlacedProduct) -> tuple[Point, ...]:
+def fault(receipt: Receipt | None) -> float:
+    """How far a picture is from having nothing grown, no seam, and all of its prompts visible; compares candidates."""
+    if receipt is None:
+        return 0.0
+    return receipt.expansion + 0.05 * max(0.0, receipt.seam - 1) - _AGREEMENT_WEIGHT * (receipt.agreement or 0.0)
+
+
+def product_points(placed: PlacedProduct) -> tuple[Point, ...]:
     """Pixels of the canvas that are the product's own, for a segmenter to be asked about: far inside, and far apart.
 
     The first lies furthest inside. Each other one is, of those at least a quarter as far inside, the furthest from all
@@ -112,17 +122,18 @@ def _depth(solid: NDArray[np.bool_]) -> int:
 
 def _pixels_inside(solid: NDArray[np.bool_], radius: int) -> NDArray[np.intp]:
     """N x 2, row and column of the pixels whose neighbourhood is all product."""
-    around = count_around(np.pad(solid, 1), radius)[1:-1, 1:-1]
-    return np.argwhere(around == (2 * radius + 1) ** 2)
+    return np.argwhere(shrink(np.pad(solid, 1), radius)[1:-1, 1:-1])
 
 
-def complaints(receipt: Receipt) -> list[str]:
+def receipt_warnings(receipt: Receipt) -> list[str]:
     """A sentence for every figure beyond its bound."""
-    said: list[str] = []
+    warnings: list[str] = []
     if receipt.expansion > MOST_GROWTH:
-        said.append(
+        warnings.append(
             f"The product seems to have grown by {receipt.expansion:.0%}: try another seed, or more `candidates`."
         )
     if receipt.seam > MOST_SEAM:
-        said.append(f"A seam may show where the passes meet ({receipt.seam:.1f} x its surroundings): try another seed.")
-    return said
+        warnings.append(
+            f"A seam may show where the passes meet ({receipt.seam:.1f} x its surroundings): try another seed."
+        )
+    return warnings

@@ -17,7 +17,7 @@ from inpaint_server.domain.request import OutputFormat
 from inpaint_server.domain.results import Advert, Answer, ModelCard, Receipt, Safety
 from inpaint_server.errors import InpaintServerError
 from inpaint_server.imaging.codec import encode
-from inpaint_server.imaging.composite import soft_anti_mask
+from inpaint_server.imaging.composite import blurred_inverse, resize_to_canvas
 from inpaint_server.wire.answers import (
     AnsweredImage,
     AnsweredLayers,
@@ -134,8 +134,9 @@ def _layers(advert: Advert, parsed: ParsedRequest) -> list[tuple[str, UInt8Array
     layers = advert.intermediates
     if layers is None or not parsed.return_layers:
         return []
-    background = [] if layers.background is None else [("background", layers.background)]
-    passes = [(f"pass-{number}", canvas) for number, canvas in enumerate(layers.passes, start=1)]
+    canvas = parsed.request.canvas
+    background = [] if layers.background is None else [("background", resize_to_canvas(layers.background, canvas))]
+    passes = [(f"pass-{n}", resize_to_canvas(painted, canvas)) for n, painted in enumerate(layers.passes, start=1)]
     return [("mask", layers.mask), *background, *passes]
 
 
@@ -194,8 +195,9 @@ def _nested_lists(completed: CompletedRequest) -> bytes:
         if layers is None or advert.placed is None:
             pictures.append(advert.picture)
             continue
-        background = [] if layers.background is None else [layers.background]
-        pictures += [*layers.passes[-1:], *background, soft_anti_mask(layers.mask), advert.picture]
+        painted = [*layers.passes[-1:], *([] if layers.background is None else [layers.background])]
+        pictures += [resize_to_canvas(one, completed.parsed.request.canvas) for one in painted]
+        pictures += [blurred_inverse(layers.mask), advert.picture]
     return compact_json([picture.tolist() for picture in pictures])
 
 
