@@ -90,6 +90,10 @@ class Internal(InpaintServerError):
     code = "internal"
 
 
+class DeviceFailed(Internal):
+    """The device failed for good: every further call would fail, too. The engine process ends, and is started again."""
+
+
 class Unreachable(InpaintServerError):
     """No server of ours answers at an address, or its answer broke off."""
 

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     background_cache_mb: float = Field(
         default=256.0, ge=0, description="Cache of generated backgrounds, megabytes; 0: none."
     )
+    call_timeout_s: float = Field(
+        default=300.0, gt=0, description="Seconds one model call may take; then the engine process is started again."
+    )
     deadline_s: float = Field(
         default=60.0,
         gt=0,

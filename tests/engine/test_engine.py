@@ -77,7 +77,7 @@ def test_progress_callback_that_raises_fails_only_its_own_request(engine: Engine
     assert [advert.seed for advert in other.answer.result(WAIT_S).adverts] == [5]
 
 
-def test_on_idle_is_called_once_after_the_last_request(backend: PlainBackend):
+def test_idle_listener_is_called_once_after_the_last_request(backend: PlainBackend):
     backend.gate.clear()
     batches: list[int] = []
     idle = threading.Event()
@@ -86,7 +86,8 @@ def test_on_idle_is_called_once_after_the_last_request(backend: PlainBackend):
         batches.append(len(backend.batches))
         idle.set()
 
-    engine = Engine(backend, queue=8, max_batch=4, on_idle=on_idle)
+    engine = Engine(backend, queue=8, max_batch=4)
+    engine.call_when_idle(on_idle)
     jobs = [engine.submit(request(seeds=(seed, seed + 1)), deadline_s=WAIT_S) for seed in (1, 5)]
     backend.gate.set()
     for job in jobs:

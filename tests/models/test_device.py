@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from inpaint_server.errors import OutOfMemory, SettingsError
+from inpaint_server.errors import DeviceFailed, OutOfMemory, SettingsError
 from inpaint_server.models.device import choose, translate_out_of_memory
 
 
@@ -28,3 +28,16 @@ def test_allocation_failure_becomes_out_of_memory():
 def test_other_runtime_error_is_not_translated():
     with pytest.raises(RuntimeError, match="shape"), translate_out_of_memory():
         torch.zeros(2).reshape(3)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    ],
+)
+def test_error_that_every_further_call_repeats_is_a_device_failure(error: RuntimeError):
+    with pytest.raises(DeviceFailed), translate_out_of_memory():
+        raise error

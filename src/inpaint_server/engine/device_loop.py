@@ -2,10 +2,14 @@
 
 A pass can join and leave at any step. A pass whose request was ended early (cancelled, past its deadline) is dropped
 before its next step, and the device is free for the others.
+
+The device fails for good when the backend reports `DeviceFailed`, when the loop itself raises, or when a model call
+hangs: every work gets the error, and whoever owns the process is called to end it.
 """
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -20,8 +24,8 @@ from inpaint_server.cache import Cache
 from inpaint_server.domain.arrays import Pixels
 from inpaint_server.domain.calls import CheckSafety, Generate, Score, Segment, Upscale
 from inpaint_server.engine.backend import D, ModelBackend
-from inpaint_server.engine.work import PassWork, SingleCallResult, SingleCallWork
-from inpaint_server.errors import InpaintServerError, OutOfMemory
+from inpaint_server.engine.work import PassWork, SingleCallWork
+from inpaint_server.errors import DeviceFailed, InpaintServerError, OutOfMemory
 
 log = structlog.get_logger(__name__)
 W = TypeVar("W", bound=PassWork[Any] | SingleCallWork)
@@ -35,9 +39,19 @@ class DeviceLoop(Generic[D]):
         backend: The models.
         max_batch: Largest number of works in one model call; fewer where fewer were measured to fit into memory.
         cache_bytes: Bytes of generated pictures kept: an equal `Generate` call is answered from the cache.
+        call_timeout_s: Seconds after which a model call is taken to hang.
+        on_failure: Called once, on whichever thread notices, when the device has failed for good.
     """
 
-    def __init__(self, backend: ModelBackend[D], *, max_batch: int, cache_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        backend: ModelBackend[D],
+        *,
+        max_batch: int,
+        cache_bytes: int = 0,
+        call_timeout_s: float = math.inf,
+        on_failure: Callable[[], object] = lambda: None,
+    ) -> None:
         self.generated: Cache[Generate, Pixels] = Cache(cache_bytes, lambda pixels: pixels.nbytes)
         self._backend = backend
         self._max_batch = max_batch
@@ -50,25 +64,69 @@ class DeviceLoop(Generic[D]):
         self._inbox: queue.SimpleQueue[PassWork[D] | SingleCallWork | None] = queue.SimpleQueue()
         self._stopping = False
         self._active: deque[PassWork[D]] = deque()
+        self._call_timeout_s = call_timeout_s
+        self._on_failure = on_failure
+        self._lock = threading.Lock()
+        self._unfinished: set[PassWork[D] | SingleCallWork] = set()
+        self._failure: DeviceFailed | None = None
+        self._call_began: float | None = None
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread, and another one that watches it."""
         self._thread.start()
+        threading.Thread(target=self._watch, name="device-watchdog", daemon=True).start()
 
     def stop(self) -> None:
         """Finish what is active, then end; call it when nothing more will be submitted."""
         self._inbox.put(None)
-        self._thread.join()
+        if self._failure is None:
+            self._thread.join()
 
     def submit(self, work: PassWork[D] | SingleCallWork) -> None:
         """Queue a work; its future receives the result or the error."""
+        with self._lock:
+            if self._failure is not None:
+                work.fail(self._failure)
+                return
+            self._unfinished.add(work)
+        work.future.add_done_callback(lambda _: self._forget(work))
         self._inbox.put(work)
 
+    def _forget(self, work: PassWork[D] | SingleCallWork) -> None:
+        with self._lock:
+            self._unfinished.discard(work)
+
     def _run(self) -> None:
-        # Each turn is a call of its own: a frame that waits for work must not hold references to the last one.
-        while self._active or not self._stopping:
-            self._turn()
+        try:
+            # Each turn is a call of its own: a frame that waits for work must not hold references to the last one.
+            while self._active or not self._stopping:
+                self._turn()
+        except BaseException as error:  # noqa: BLE001 - a thread that ends without a word leaves its callers waiting
+            self._fail(f"{type(error).__name__}: {error}")
+        finally:
+            self._ended.set()
+
+    def _watch(self) -> None:
+        """Notice a model call that hangs; `_run` itself reports whatever ends its thread."""
+        while not self._ended.wait(min(1.0, self._call_timeout_s / 4)):
+            began = self._call_began
+            if began is not None and time.monotonic() - began > self._call_timeout_s:
+                self._fail(f"a model call did not end within {self._call_timeout_s:g} s (INPAINT_CALL_TIMEOUT_S)")
+                return
+
+    def _fail(self, reason: str) -> None:
+        """The device is of no more use: fail every work, and call whoever owns the process."""
+        with self._lock:
+            if self._failure is not None:
+                return
+            self._failure = DeviceFailed("The device failed and the server is starting again: send the request again.")
+            unfinished = list(self._unfinished)
+        log.critical("device_failed", reason=reason, works=len(unfinished))
+        for work in unfinished:
+            work.fail(self._failure)
+        self._on_failure()
 
     def _turn(self) -> None:
         """Run the waiting single calls, one batch for each kind; begin the waiting passes; step one batch."""
@@ -100,8 +158,7 @@ class DeviceLoop(Generic[D]):
         began = time.perf_counter()
         remaining = _drop_ended(works)
         for work, result in self._run_batched(remaining, lambda some: call_model([work.call for work in some])):
-            milliseconds = (time.perf_counter() - began) * 1000
-            work.future.set_result(SingleCallResult(result=result, milliseconds=milliseconds))
+            work.end(result, milliseconds=(time.perf_counter() - began) * 1000)
 
     def _begin(self, works: Sequence[PassWork[D]]) -> None:
         for work in works:
@@ -174,7 +231,10 @@ class DeviceLoop(Generic[D]):
             return []
         if len(works) <= self._max_batch:
             try:
+                self._call_began = time.monotonic()
                 return list(zip(works, run(works), strict=True))
+            except DeviceFailed:
+                raise
             except Exception as error:  # noqa: BLE001 - the works' futures receive it; the device goes on
                 # The error's traceback holds the failed call's frames, and through them its tensors.
                 traceback.clear_frames(error.__traceback__)
@@ -183,6 +243,8 @@ class DeviceLoop(Generic[D]):
                         work.fail(error)
                     return []
                 log.warning("batch_halved", works=len(works), error=type(error).__name__)
+            finally:
+                self._call_began = None
         half = len(works) // 2
         return [
             pair

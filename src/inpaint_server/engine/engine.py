@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic
@@ -32,6 +31,7 @@ from inpaint_server.domain.results import OnProgress, Progress
 from inpaint_server.engine.backend import D, ModelBackend
 from inpaint_server.engine.device_loop import DeviceLoop
 from inpaint_server.engine.job import Job
+from inpaint_server.engine.part_pool import PartPool
 from inpaint_server.engine.work import PassWork, SingleCallWork
 from inpaint_server.errors import Draining, InpaintServerError, Internal, Overloaded
 from inpaint_server.imaging.mask import drop_strays, find_product
@@ -41,7 +41,7 @@ from inpaint_server.pipeline import compose
 log = structlog.get_logger(__name__)
 RETRY_AFTER_S = 5
 IDLE_S = 1.0
-"""Long enough that `on_idle` never delays a client that sends its requests one after the other."""
+"""Long enough that an idle listener never delays a client that sends its requests one after the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,10 +63,10 @@ class Engine(Generic[D]):
     Args:
         backend: The models.
         queue: Requests that may wait for their first part to start.
-        max_batch: Pictures that share one model evaluation, and that are in progress at a time.
+        max_batch: Pictures that share one model evaluation, and (plus one) requests in progress at a time.
         background_cache_bytes: Bytes of generated backgrounds kept.
         mask_cache_bytes: Bytes of found masks kept.
-        on_idle: Called on a thread of its own once no request has been in progress for a second.
+        call_timeout_s: Seconds after which a model call is taken to hang, and the device to have failed.
     """
 
     def __init__(
@@ -77,16 +77,24 @@ class Engine(Generic[D]):
         max_batch: int,
         background_cache_bytes: int = 0,
         mask_cache_bytes: int = 0,
-        on_idle: Callable[[], object] = lambda: None,
+        call_timeout_s: float = math.inf,
     ) -> None:
         self._backend = backend
-        self._on_idle = on_idle
-        self._idle_timer = threading.Timer(IDLE_S, on_idle)
-        self._device = DeviceLoop(backend, max_batch=max_batch, cache_bytes=background_cache_bytes)
+        self._on_idle: Callable[[], object] = lambda: None
+        self._idle_timer = threading.Timer(IDLE_S, self._on_idle)
+        self._device_failed = threading.Event()
+        self._failure_listeners: list[Callable[[], object]] = []
+        self._device = DeviceLoop(
+            backend,
+            max_batch=max_batch,
+            cache_bytes=background_cache_bytes,
+            call_timeout_s=call_timeout_s,
+            on_failure=self._report_device_failure,
+        )
         self._masks: Cache[tuple[bytes, tuple[Point, ...], Box | None], _FoundMask] = Cache(
             mask_cache_bytes, lambda kept: kept.nbytes
         )
-        self._pool = ThreadPoolExecutor(max_workers=max_batch + 1, thread_name_prefix="request")
+        self._pool = PartPool(max_jobs=max_batch + 1, max_parts=max_batch)
         self._queue = queue
         self._lock = threading.Lock()
         self._waiting = 0
@@ -114,11 +122,28 @@ class Engine(Generic[D]):
             self._in_progress += 1
             self._idle_timer.cancel()
             # The product goes into the pool before the pictures that wait for it: the other order could deadlock.
-            if request.photo is not None:
-                self._start(job, self._find_product)
-            for index in range(pictures):
-                self._start(job, partial(self._run_picture, index=index))
+            parts = [] if request.photo is None else [self._find_product]
+            parts += [partial(self._run_picture, index=index) for index in range(pictures)]
+            self._pool.submit(job, [partial(self._run, job, part) for part in parts])
         return job
+
+    def call_when_idle(self, listener: Callable[[], object]) -> None:
+        """Have a function called, on a thread of its own, each time no request has been in progress for a second."""
+        self._on_idle = listener
+
+    def call_on_device_failure(self, listener: Callable[[], object]) -> None:
+        """Have a function called when the device has failed for good; at once if it has already."""
+        with self._lock:
+            self._failure_listeners.append(listener)
+        if self._device_failed.is_set():
+            listener()
+
+    def _report_device_failure(self) -> None:
+        self._device_failed.set()
+        with self._lock:
+            listeners = list(self._failure_listeners)
+        for listener in listeners:
+            listener()
 
     def caches(self) -> dict[str, CacheStats]:
         """Statistics of the caches by name: `backgrounds`, `masks`, and the backend's own."""
@@ -143,7 +168,7 @@ class Engine(Generic[D]):
         with self._lock:
             self._draining = True
             self._idle_timer.cancel()
-        self._pool.shutdown(wait=True)
+        self._pool.close()
         self._device.stop()
 
     def _check_admission(self) -> None:
@@ -153,10 +178,6 @@ class Engine(Generic[D]):
             raise Overloaded(
                 f"{self._queue} requests are waiting already: send this one again later.", retry_after=RETRY_AFTER_S
             )
-
-    def _start(self, job: Job, part: Callable[[Job], None]) -> None:
-        """Put a part into the pool, in its caller's context, so that its log lines carry the request id."""
-        self._pool.submit(copy_context().run, self._run, job, part)
 
     def _run(self, job: Job, part: Callable[[Job], None]) -> None:
         """Run one part of a job; an error in one part ends the whole job."""

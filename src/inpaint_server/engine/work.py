@@ -58,12 +58,15 @@ class PassWork(Generic[D]):
     def end(self, pixels: Pixels) -> None:
         """Set the result and drop the state."""
         self.state = None
-        self.future.set_result(PassResult(pixels=pixels, milliseconds=(time.perf_counter() - self.began) * 1000))
+        if not self.future.done():  # the device may have been declared failed meanwhile
+            milliseconds = (time.perf_counter() - self.began) * 1000
+            self.future.set_result(PassResult(pixels=pixels, milliseconds=milliseconds))
 
     def fail(self, error: Exception) -> None:
         """Set the error and drop the state."""
         self.state = None
-        self.future.set_exception(error)
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -82,4 +85,10 @@ class SingleCallWork:
 
     def fail(self, error: Exception) -> None:
         """Set the error."""
-        self.future.set_exception(error)
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def end(self, result: ModelResult, milliseconds: float) -> None:
+        """Set the result."""
+        if not self.future.done():  # the device may have been declared failed meanwhile
+            self.future.set_result(SingleCallResult(result=result, milliseconds=milliseconds))

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from inpaint_server.errors import OutOfMemory, SettingsError
+from inpaint_server.errors import DeviceFailed, OutOfMemory, SettingsError
 
 DeviceName = Literal["auto", "cuda", "cpu"]
 PrecisionName = Literal["auto", "float16", "bfloat16", "float32"]
@@ -67,6 +67,7 @@ def translate_out_of_memory() -> Generator[None]:
 
     Raises:
         OutOfMemory: the device or the host had too little memory.
+        DeviceFailed: the device reported an error after which each further call fails, too.
     """
     try:
         yield
@@ -74,13 +75,21 @@ def translate_out_of_memory() -> Generator[None]:
         _free_frames(error)
         raise OutOfMemory(_ADVICE) from None
     except RuntimeError as error:
+        if isinstance(error, torch.AcceleratorError) or any(name in str(error) for name in _FATAL_MESSAGES):
+            raise DeviceFailed(str(error)) from error
         if not any(message in str(error) for message in _HOST_ALLOCATOR_MESSAGES):
             raise
         _free_frames(error)
         raise OutOfMemory(_ADVICE) from None
 
 
-_HOST_ALLOCATOR_MESSAGES = ("can't allocate memory", "not enough memory")
+_HOST_ALLOCATOR_MESSAGES = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_FATAL_MESSAGES = (
+    "CUDA error",
+    "device-side assert",
+    "CUBLAS_STATUS_EXECUTION_FAILED",
+    "CUDNN_STATUS_EXECUTION_FAILED",
+)
 _ADVICE = "The device's memory does not hold a picture of this size: make `width` and `height` smaller."
 
 

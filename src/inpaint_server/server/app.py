@@ -69,7 +69,15 @@ class EngineApp:
         )
 
     def load(self, on_failure: Callable[[], object]) -> None:
-        """Load and warm the models on a thread of their own; `state` becomes `ready` or `failed`."""
+        """Load and warm the models on a thread of their own; `state` becomes `ready` or `failed`.
+
+        Args:
+            on_failure: Called, on another thread, when they do not load and when their device fails for good.
+        """
+
+        def fail() -> None:
+            self.state = "failed"
+            on_failure()
 
         def work() -> None:
             try:
@@ -79,11 +87,12 @@ class EngineApp:
             except Exception:
                 log.exception("load_failed")
             if self._loaded is None:
-                self.state = "failed"
-                on_failure()
-            elif self.state == "loading":
+                fail()
+                return
+            if self.state == "loading":
                 self.state = "ready"
                 log.info("engine_ready", **dataclasses.asdict(self._loaded.card))
+            self._loaded.engine.call_on_device_failure(fail)
 
         threading.Thread(target=work, name="load", daemon=True).start()
 

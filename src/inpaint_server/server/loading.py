@@ -75,8 +75,9 @@ def load(settings: Settings) -> Loaded:
         max_batch=settings.max_batch,
         background_cache_bytes=int(settings.background_cache_mb * 1e6),
         mask_cache_bytes=int(settings.mask_cache_mb * 1e6),
-        on_idle=memory.trim_heap,
+        call_timeout_s=settings.call_timeout_s,
     )
+    engine.call_when_idle(memory.trim_heap)
     limits = Limits(
         max_body_bytes=settings.max_body_bytes,
         max_pixels=int(settings.max_megapixels * 1e6),
