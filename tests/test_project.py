@@ -98,7 +98,7 @@ def test_every_link_between_the_documents_leads_somewhere():
     assert missing == []
 
 
-def test_every_promise_is_held_by_a_test_or_a_command_that_exists():
+def test_every_promise_is_checked_by_a_test_or_command_that_exists():
     rows = [row for row in (ROOT / "docs" / "promises.md").read_text().splitlines() if row.startswith("| ")]
     promised = [row for row in rows if not row.startswith(("| promise |", "| --- |"))]
     holders = [re.findall(r"`((?:tests/|python |make )[^`]*)`", row.rpartition(" | ")[2]) for row in promised]
