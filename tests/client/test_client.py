@@ -133,7 +133,7 @@ class Refusing:
     """A transport that is never free, and remembers how often it was asked."""
 
     def __init__(self, retry_after_s: float | None) -> None:
-        self.reply = RawResponse(status=503, body=b"{}", retry_after_s=retry_after_s, worth_repeating=True)
+        self.reply = RawResponse(status=503, body=b"{}", retry_after_s=retry_after_s, retryable=True)
         self.asked = 0
 
     def send(self, body: bytes, accept: str = JSON) -> RawResponse:  # noqa: ARG002 - a transport's words

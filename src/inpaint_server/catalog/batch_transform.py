@@ -21,24 +21,24 @@ def write_lines(
     defaults: Mapping[str, Any],
     on_refused: Callable[[Row, str, str], object],
 ) -> int:
-    """Write every row that can be asked for, in order; gives how many.
+    """Write every valid row, in order; returns how many.
 
     Args:
         rows: The catalogue's.
         path: The file to write.
         scenes: By name.
-        defaults: Fields of every row that does not say otherwise.
+        defaults: Fields of every row without a value of its own.
         on_refused: Told of every other row: it, its name, and the reason.
     """
     written: set[str] = set()
     with path.open("wb") as file:
         for row in rows:
             try:
-                asked = order(row, scenes, defaults)
+                valid = order(row, scenes, defaults)
             except InpaintServerError as error:
                 on_refused(row, label(row), error.message)
                 continue
-            if asked.identity not in written:
-                written.add(asked.identity)
-                file.write(json.dumps(asked.request, separators=(",", ":")).encode() + b"\n")
+            if valid.identity not in written:
+                written.add(valid.identity)
+                file.write(json.dumps(valid.request, separators=(",", ":")).encode() + b"\n")
     return len(written)

@@ -1,4 +1,4 @@
-"""`inpaint-server catalog`: what the command line's words mean, and what is seen while it runs."""
+"""`inpaint-server catalog`: its options, and what it prints while it runs."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def run(
     fields: Mapping[str, Any],
     workers: int,
 ) -> list[Outcome]:
-    """Make every advert of a catalogue that is not made yet, and the report; gives what became of each row.
+    """Make every advert of a catalogue that is still missing, and the report; returns each row's outcome.
 
     Raises:
         InvalidRequest: the catalogue cannot be read, or another run works in `out`.
     """
     rows = read(source)
     console = Console()
-    with Journal(out) as journal, client() as asked, Progress(*_COLUMNS, console=console) as progress:
+    with Journal(out) as journal, client() as opened, Progress(*_COLUMNS, console=console) as progress:
         bar = progress.add_task("adverts", total=len(rows), failed=0)
         failed = 0
 
@@ -73,7 +73,7 @@ def run(
             failed += outcome.status == "failed"
             progress.update(bar, advance=outcome.status != "waiting", failed=failed)
 
-        work = Work(client=asked, journal=journal, out=out, scenes=known, defaults=fields)
+        work = Work(client=opened, journal=journal, out=out, scenes=known, defaults=fields)
         outcomes = work.run(rows, workers=workers, on_outcome=show)
     page = report.write(outcomes, out, source.name)
     _print(console, outcomes, page)

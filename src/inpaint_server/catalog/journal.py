@@ -69,7 +69,7 @@ class Journal:
         self._entries = self._read()
 
     def settled(self, identity: str) -> Entry | None:
-        """What became of an order in this run or an earlier one, if it need not be asked again."""
+        """An order's outcome in this run or an earlier one, if it need not be sent again."""
         with self._lock:
             entry = self._entries.get(identity)
         there = entry is not None and entry.settled and all((self._folder / name).exists() for name in entry.files)

@@ -1,4 +1,4 @@
-"""A row becomes an order: the request it asks for, whole, checked, and with an identity of its own."""
+"""A row becomes an order: its request, complete and checked, and an identity of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OURS: Final = frozenset({"photo", "scene", "name", *_OTHER_SPELLINGS})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is asked of the server for one row.
+    """The request for one row.
 
     Attributes:
         request: The request object as it stands on the wire, pictures included.
@@ -41,7 +41,7 @@ def order(row: Row, scenes: Scenes, defaults: Mapping[str, Any]) -> Order:
     """Resolve a row: its own columns, over the scene's fields, over the defaults; prompts filled in from the columns.
 
     Raises:
-        InvalidRequest: whatever keeps the row from being asked for, in one sentence.
+        InvalidRequest: the row makes no valid request; the reason in one sentence.
     """
     if row.problem:
         raise InvalidRequest(row.problem)
@@ -79,11 +79,11 @@ def _fields(columns: Mapping[str, Any], scenes: Scenes, defaults: Mapping[str, A
 
 
 def _filled(layer: Any, columns: Mapping[str, Any]) -> Any:
-    """A layer with its prompt filled in; what is no layer is left to the schema, which says what it should be."""
+    """A layer with its prompt filled in; anything else is left for the schema to refuse."""
     if not isinstance(layer, dict):
         return layer
-    told = cast("dict[str, Any]", layer)
-    return {**told, "prompt": fill(told["prompt"], columns)} if isinstance(told.get("prompt"), str) else told
+    fields = cast("dict[str, Any]", layer)
+    return {**fields, "prompt": fill(fields["prompt"], columns)} if isinstance(fields.get("prompt"), str) else fields
 
 
 def _is_list(value: Any) -> bool:

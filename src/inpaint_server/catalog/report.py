@@ -1,4 +1,4 @@
-"""How a catalogue went: a table for spreadsheets, JSON for programs, a page to look at."""
+"""The outcome of a catalogue: a table for spreadsheets, JSON for programs, a page for people."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def fill(template: str, columns: Mapping[str, Any]) -> str:
         if name is not None:
             if name not in columns:
                 known = ", ".join(columns) or "none"
-                raise InvalidRequest(f"Fill in the column `{name}` that a prompt asks for; this row has {known}.")
+                raise InvalidRequest(f"Fill in the column `{name}` that a prompt names; this row has {known}.")
             filled += str(columns[name])
     return filled
 

@@ -35,8 +35,8 @@ class Outcome:
         name: What a person calls the product.
         status: `done`, `failed`, or `waiting`: not tried yet because the run was stopped.
         entry: How its order went; its identity is empty where there was none.
-        request: What was asked, pictures left out.
-        twin_of: The number of an earlier row that asks for the very same picture, and shares it.
+        request: The request, pictures left out.
+        twin_of: The number of an earlier row with the very same request, whose picture it shares.
     """
 
     row: Row
@@ -49,7 +49,7 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class _Claim:
-    """An identity that a row of this run works on; others that ask for the same wait for it."""
+    """An identity that a row of this run works on; others with the same request wait for it."""
 
     row: int
     over: threading.Event = field(default_factory=threading.Event)
@@ -67,7 +67,7 @@ class Work:
         journal: Knows what is done.
         out: The catalogue's folder.
         scenes: By name.
-        defaults: Fields of every row that does not say otherwise.
+        defaults: Fields of every row without a value of its own.
         stop: Set from anywhere: rows that have not begun stay `waiting`.
     """
 
@@ -105,44 +105,44 @@ class Work:
         if self.stop.is_set():
             return Outcome(row=row, name=name, status="waiting", entry=Entry(identity=""))
         try:
-            asked = order(row, self.scenes, self.defaults)
+            wanted = order(row, self.scenes, self.defaults)
         except InpaintServerError as error:
             entry = Entry(identity="", reason=error.message, code=error.code)
             return Outcome(row=row, name=name, status="failed", entry=entry)
-        told = {key: value for key, value in asked.request.items() if key not in ("image", "mask")}
-        first, claim = self._claim(asked.identity, row.number)
+        fields = {key: value for key, value in wanted.request.items() if key not in ("image", "mask")}
+        first, claim = self._claim(wanted.identity, row.number)
         if not first:
             claim.over.wait()
             entry = claim.entry
         else:
             try:
-                entry = claim.entry = self.journal.settled(asked.identity) or self._ask(row, asked)
+                entry = claim.entry = self.journal.settled(wanted.identity) or self._send(row, wanted)
             finally:
                 claim.over.set()
         status = "waiting" if entry.code == Unreachable.code else "failed" if entry.reason else "done"
         return Outcome(
-            row=row, name=name, status=status, entry=entry, request=told, twin_of=None if first else claim.row
+            row=row, name=name, status=status, entry=entry, request=fields, twin_of=None if first else claim.row
         )
 
     def _claim(self, identity: str, row: int) -> tuple[bool, _Claim]:
-        """Whether this row is the first of the run to ask for this picture, and whose picture it is."""
+        """Whether this row is the first of the run with this request, and the claim on its picture."""
         with self._lock:
             first = identity not in self._claims
             return first, self._claims.setdefault(identity, _Claim(row=row))
 
-    def _ask(self, row: Row, asked: Order) -> Entry:
+    def _send(self, row: Row, wanted: Order) -> Entry:
         begun = time.monotonic()
-        stem = file_name(row, asked.identity)
+        stem = file_name(row, wanted.identity)
         try:
-            reply = self.client.send(json.dumps(asked.request).encode())
+            reply = self.client.send(json.dumps(wanted.request).encode())
             reply.check()
-            files, entry = _saved(stem, asked, Result.from_json(reply.body))
+            files, entry = _saved(stem, wanted, Result.from_json(reply.body))
         except Unreachable as error:
             self.stop.set()
-            return Entry(identity=asked.identity, reason=error.message, code=error.code)
+            return Entry(identity=wanted.identity, reason=error.message, code=error.code)
         except InpaintServerError as error:
-            files = dict(_thumbnails(stem, asked.request["image"], []))
-            entry = Entry(identity=asked.identity, reason=error.message, code=error.code, thumbnails=tuple(files))
+            files = dict(_thumbnails(stem, wanted.request["image"], []))
+            entry = Entry(identity=wanted.identity, reason=error.message, code=error.code, thumbnails=tuple(files))
         for path, data in files.items():
             write_whole(self.out / path, data)
         entry = entry.model_copy(update={"seconds": round(time.monotonic() - begun, 2)})
@@ -150,16 +150,16 @@ class Work:
         return entry
 
 
-def _saved(stem: str, asked: Order, result: Result) -> tuple[dict[str, bytes], Entry]:
-    """Every file of a result under its path, and the entry that tells of them."""
+def _saved(stem: str, wanted: Order, result: Result) -> tuple[dict[str, bytes], Entry]:
+    """Every file of a result under its path, and their entry in the journal."""
     many = len(result.pictures) > 1
     pictures = {
         f"adverts/{stem}{f'-{picture.seed}' if many else ''}.{result.format}": picture.data
         for picture in result.pictures
     }
-    small = dict(_thumbnails(stem, asked.request.get("image"), [picture.image for picture in result.pictures]))
+    small = dict(_thumbnails(stem, wanted.request.get("image"), [picture.image for picture in result.pictures]))
     entry = Entry(
-        identity=asked.identity,
+        identity=wanted.identity,
         files=tuple(pictures),
         seeds=tuple(picture.seed for picture in result.pictures),
         thumbnails=tuple(small),
@@ -173,7 +173,7 @@ def _thumbnails(stem: str, photo: str | None, pictures: Sequence[Image.Image]) -
     try:
         opened = [] if photo is None else [Image.open(io.BytesIO(base64.b64decode(photo)))]
         photos = [ImageOps.exif_transpose(image).convert("RGB") for image in opened]
-    except Exception:  # noqa: BLE001 - whatever a parser raises on a stranger's bytes: there is no thumbnail
+    except Exception:  # noqa: BLE001 - any parser error on an unknown file: there is no thumbnail
         photos = []
     for number, image in enumerate([*photos, *pictures], start=1 - len(photos)):
         small = image.convert("RGB")

@@ -15,11 +15,11 @@ from inpaint_server.client.retry import Retry, seconds
 from inpaint_server.client.transport import AsyncHttp, AsyncTransport, Http, SageMaker, Threaded, Transport, is_url
 
 TIMEOUT_S = 70.0
-"""A little more than a server's own deadline: the server says first that it took too long."""
+"""A little more than a server's own deadline, so that the server answers first."""
 
 
 class Client:
-    """Asks a server, and waits.
+    """Calls a server, and waits.
 
     Args:
         target: A server's URL, a SageMaker endpoint's name, or a transport.
@@ -63,7 +63,7 @@ class Client:
         """Send a JSON body and give the bytes that came back, after as many attempts as `retry` allows."""
         for wait_s in self._retry.waits():
             reply = self._transport.send(body, accept)
-            if not reply.worth_repeating or self._closed.wait(seconds(wait_s, reply)):
+            if not reply.retryable or self._closed.wait(seconds(wait_s, reply)):
                 return reply
         return self._transport.send(body, accept)
 
@@ -80,7 +80,7 @@ class Client:
 
 
 class AsyncClient:
-    """Asks a server, and lets others run meanwhile; arguments and errors as `Client`."""
+    """Calls a server, and lets others run meanwhile; arguments and errors as `Client`."""
 
     def __init__(
         self, target: str | AsyncTransport, *, timeout_s: float = TIMEOUT_S, retry: Retry | None = None
@@ -112,7 +112,7 @@ class AsyncClient:
         """See `Client.send`."""
         for wait_s in self._retry.waits():
             reply = await self._transport.send(body, accept)
-            if not reply.worth_repeating:
+            if not reply.retryable:
                 return reply
             await asyncio.sleep(seconds(wait_s, reply))
         return await self._transport.send(body, accept)

@@ -1,4 +1,4 @@
-"""How a notebook shows an answer: the picture, and small beside it the layers it was made of."""
+"""How a notebook shows an answer: each picture, and its layers small beside it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FRAME = "display:block;max-width:100%;height:auto;border-radius:4px"
 
 
 def answer(figures: Sequence[str], warnings: Sequence[str]) -> str:
-    """Every picture of an answer below the other, then what was warned of."""
-    told = "".join(f"<li>{html.escape(warning)}</li>" for warning in warnings)
-    return "".join(figures) + (f"<ul>{told}</ul>" if told else "")
+    """Every picture of an answer below the other, then the warnings."""
+    items = "".join(f"<li>{html.escape(warning)}</li>" for warning in warnings)
+    return "".join(figures) + (f"<ul>{items}</ul>" if items else "")
 
 
 def figure(title: str, image: Image.Image, layers: Sequence[tuple[str, Image.Image]]) -> str:

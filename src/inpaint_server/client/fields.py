@@ -1,4 +1,4 @@
-"""What a caller may say of a request, typed, and how photos become the wire's base64."""
+"""A request's fields, typed, and photos as the wire's base64."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def request_object(task: Task, photo: Photo | None, fields: Fields) -> dict[str,
     Raises:
         InvalidRequest: a picture's file cannot be read.
     """
-    told: dict[str, Any] = {"task": task, **fields}
+    request: dict[str, Any] = {"task": task, **fields}
     for name, picture in (("image", photo), ("mask", fields.get("mask"))):
         if picture is not None:
-            told[name] = base64.b64encode(_file(picture, name)).decode("ascii")
-    return told
+            request[name] = base64.b64encode(_file(picture, name)).decode("ascii")
+    return request
 
 
 def _file(photo: Photo, field: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What comes back from a server, whichever way it was asked."""
+"""A server's response, whichever transport brought it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from inpaint_server.errors import InpaintServerError, Unreachable
 
 JSON: Final = "application/json"
-_WORTH_REPEATING: Final = frozenset({429, 503, 504})
+_RETRYABLE_STATUSES: Final = frozenset({429, 503, 504})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,18 +20,18 @@ class RawResponse:
         status: The server's HTTP status, also where SageMaker wraps it.
         body: The server's body.
         media_type: What the body is.
-        retry_after_s: Seconds after which the server wants to be asked again, where it says so.
-        worth_repeating: Whether the same request may succeed later, and repeating it does no harm.
+        retry_after_s: Seconds the server's Retry-After header names, if any.
+        retryable: Whether the same request may succeed later, and repeating it does no harm.
     """
 
     status: int
     body: bytes
     media_type: str = JSON
     retry_after_s: float | None = None
-    worth_repeating: bool = False
+    retryable: bool = False
 
     def check(self) -> None:
-        """Raise what a refusal says.
+        """Raise the error of a refusal.
 
         Raises:
             InpaintServerError: the class of the error's code, with the server's own sentence.
@@ -41,27 +41,27 @@ class RawResponse:
 
     def _refusal(self) -> InpaintServerError:
         try:
-            told = cast("dict[str, Any]", json.loads(self.body)["error"])
-            kind, message = _BY_CODE.get(told["code"], InpaintServerError), str(told["message"])
+            error = cast("dict[str, Any]", json.loads(self.body)["error"])
+            kind, message = _BY_CODE.get(error["code"], InpaintServerError), str(error["message"])
         except (ValueError, LookupError, TypeError):
-            return Unreachable(f"Check the address: what answered ({self.status}) is no inpaint-server.")
-        return kind(message, field=told.get("field"), retry_after=told.get("retry_after"))
+            return Unreachable(f"Check the address: what from_http ({self.status}) is no inpaint-server.")
+        return kind(message, field=error.get("field"), retry_after=error.get("retry_after"))
 
 
-def answered(status: int, body: bytes, media_type: str = JSON, retry_after: str | None = None) -> RawResponse:
-    """A reply that a server gave."""
+def from_http(status: int, body: bytes, media_type: str = JSON, retry_after: str | None = None) -> RawResponse:
+    """A response that a server sent."""
     return RawResponse(
         status=status,
         body=body,
         media_type=media_type,
         retry_after_s=float(retry_after) if retry_after and retry_after.isdecimal() else None,
-        worth_repeating=status in _WORTH_REPEATING,
+        retryable=status in _RETRYABLE_STATUSES,
     )
 
 
-def refused(error: InpaintServerError, *, worth_repeating: bool = False) -> RawResponse:
-    """A reply that stands for a server's where none came."""
-    return RawResponse(status=error.status, body=error.to_json(), worth_repeating=worth_repeating)
+def from_error(error: InpaintServerError, *, retryable: bool = False) -> RawResponse:
+    """An error of the client's own, in the form of a server's response."""
+    return RawResponse(status=error.status, body=error.to_json(), retryable=retryable)
 
 
 _BY_CODE: Final = {kind.code: kind for kind in InpaintServerError.__subclasses__()}

@@ -28,7 +28,7 @@ from inpaint_server.wire.answers import (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Layers:
-    """The steps in between of one picture (`return_layers`), each of the canvas's size.
+    """The intermediate pictures of one picture (`return_layers`), each of the canvas's size.
 
     Attributes:
         mask: White = product, where it was placed.
@@ -60,8 +60,8 @@ class Picture:
         score: Task `mask`: how good the mask is by the segmenter's own judgement, [0, 1].
         placement: Where the product stands; its `scale`, `x`, `y` can be sent back.
         receipt: What was done to the picture, in figures.
-        safety: What the bundle's safety checker said; None where it has none.
-        layers: The steps in between, where they were asked for.
+        safety: The verdict of the bundle's safety checker; None where it has none.
+        layers: The intermediate pictures, if `return_layers` was set.
     """
 
     image: Image.Image
@@ -96,7 +96,7 @@ class Result:
         height: Of each picture, pixels.
         timings_ms: Where the time went.
         model: What drew them.
-        warnings: Sentences about what was adjusted, or does not look right.
+        warnings: Sentences about what was adjusted, or may be wrong.
         request_id: To find in the server's log.
     """
 
@@ -126,7 +126,7 @@ class Result:
         except ValidationError:
             raise Unreachable("Check the address: the answer is not one of an inpaint-server.") from None
         return cls(
-            pictures=tuple(_picture(told, answer.format) for told in answer.images),
+            pictures=tuple(_picture(image, answer.format) for image in answer.images),
             format=answer.format,
             width=answer.width,
             height=answer.height,
@@ -148,27 +148,27 @@ def _figure(picture: Picture) -> str:
     return display.figure(title, picture.image, picture.layers.named() if picture.layers else [])
 
 
-def _picture(told: AnsweredImage, form: OutputFormat) -> Picture:
-    data = base64.b64decode(told.image)
+def _picture(answered: AnsweredImage, form: OutputFormat) -> Picture:
+    data = base64.b64decode(answered.image)
     return Picture(
         image=_open(data),
         data=data,
         format=form,
-        seed=told.seed,
-        score=told.score,
-        placement=told.placement,
-        receipt=told.receipt,
-        safety=told.safety,
-        layers=None if told.layers is None else _layers(told.layers),
+        seed=answered.seed,
+        score=answered.score,
+        placement=answered.placement,
+        receipt=answered.receipt,
+        safety=answered.safety,
+        layers=None if answered.layers is None else _layers(answered.layers),
     )
 
 
-def _layers(told: AnsweredLayers) -> Layers:
-    left, top, right, bottom = told.layout["product"]
+def _layers(answered: AnsweredLayers) -> Layers:
+    left, top, right, bottom = answered.layout["product"]
     return Layers(
-        mask=_open(base64.b64decode(told.mask)),
-        background=None if told.background is None else _open(base64.b64decode(told.background)),
-        passes=tuple(_open(base64.b64decode(canvas)) for canvas in told.passes),
+        mask=_open(base64.b64decode(answered.mask)),
+        background=None if answered.background is None else _open(base64.b64decode(answered.background)),
+        passes=tuple(_open(base64.b64decode(canvas)) for canvas in answered.passes),
         product_box=(left, top, right, bottom),
     )
 

@@ -16,7 +16,7 @@ class Retry:
     Attributes:
         attempts: Times a request is sent in all, at least 1.
         first_wait_s: Seconds before the second attempt; doubled for each one after it.
-        longest_wait_s: Seconds the doubling stops at; a server's Retry-After may ask for more.
+        longest_wait_s: Seconds the doubling stops at; a server's Retry-After may be longer.
     """
 
     attempts: int = 6
@@ -33,5 +33,5 @@ class Retry:
 
 
 def seconds(wait_s: float, reply: RawResponse) -> float:
-    """How long to wait after a reply: at least as long as the server asked for."""
+    """Seconds to wait after a response: at least the server's Retry-After."""
     return max(wait_s, reply.retry_after_s or 0.0)

@@ -1,4 +1,4 @@
-"""The ways to a server: HTTP, SageMaker's runtime, and whatever else takes a body and gives a reply."""
+"""Transports to a server: HTTP and SageMaker's runtime."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 import httpx
 
-from inpaint_server.client.response import JSON, RawResponse, answered, refused
+from inpaint_server.client.response import JSON, RawResponse, from_error, from_http
 from inpaint_server.errors import InvalidRequest, Unreachable
 
 _CONNECT_S = 10.0
@@ -18,7 +18,7 @@ class Transport(Protocol):
     """Sends one body once."""
 
     def send(self, body: bytes, accept: str = JSON) -> RawResponse:
-        """Send a JSON body; whatever goes wrong on the way is a reply too."""
+        """Send a JSON body; an error on the way is returned as a response, too."""
         ...
 
     def close(self) -> None:
@@ -30,7 +30,7 @@ class AsyncTransport(Protocol):
     """The same, awaited."""
 
     async def send(self, body: bytes, accept: str = JSON) -> RawResponse:
-        """Send a JSON body; whatever goes wrong on the way is a reply too."""
+        """Send a JSON body; an error on the way is returned as a response, too."""
         ...
 
     async def close(self) -> None:
@@ -92,14 +92,14 @@ class SageMaker:
             from botocore.exceptions import BotoCoreError
         except ModuleNotFoundError:
             raise InvalidRequest(
-                "Install boto3 (pip install 'inpaint-server[aws]') to ask a SageMaker endpoint."
+                "Install boto3 (pip install 'inpaint-server[aws]') to call a SageMaker endpoint."
             ) from None
         # A read that times out must not be sent again: the first one may still be painting.
         config = Config(read_timeout=timeout_s, retries={"max_attempts": 0}, max_pool_connections=64)
         try:
             self._runtime: Any = cast("Any", boto3).client("sagemaker-runtime", config=config)
         except BotoCoreError as error:
-            raise InvalidRequest(f"The endpoint {endpoint} cannot be asked: {error}") from None
+            raise InvalidRequest(f"The endpoint {endpoint} cannot be called: {error}") from None
         self._endpoint = endpoint
 
     def send(self, body: bytes, accept: str = JSON) -> RawResponse:
@@ -110,19 +110,19 @@ class SageMaker:
             answer = self._runtime.invoke_endpoint(
                 EndpointName=self._endpoint, ContentType=JSON, Accept=accept, Body=body
             )
-            return answered(200, answer["Body"].read(), answer.get("ContentType", JSON))
+            return from_http(200, answer["Body"].read(), answer.get("ContentType", JSON))
         except ClientError as error:
             return self._refusal(cast("dict[str, Any]", error.response), error)
         except BotoCoreError as error:
-            return refused(Unreachable(f"The endpoint {self._endpoint} cannot be asked: {error}"))
+            return from_error(Unreachable(f"The endpoint {self._endpoint} cannot be called: {error}"))
 
-    def _refusal(self, told: dict[str, Any], error: Exception) -> RawResponse:
+    def _refusal(self, response: dict[str, Any], error: Exception) -> RawResponse:
         """The container's own refusal where SageMaker hands one on, else SageMaker's."""
-        if "OriginalMessage" in told:
-            return answered(told["OriginalStatusCode"], told["OriginalMessage"].encode())
-        status = told.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        busy = status in (429, 503) or told.get("Error", {}).get("Code") == "ThrottlingException"
-        return refused(Unreachable(f"The endpoint {self._endpoint} refused: {error}"), worth_repeating=busy)
+        if "OriginalMessage" in response:
+            return from_http(response["OriginalStatusCode"], response["OriginalMessage"].encode())
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        busy = status in (429, 503) or response.get("Error", {}).get("Code") == "ThrottlingException"
+        return from_error(Unreachable(f"The endpoint {self._endpoint} from_error: {error}"), retryable=busy)
 
     def close(self) -> None:
         """See `Transport`."""
@@ -163,10 +163,10 @@ def _headers(accept: str) -> dict[str, str]:
 
 def _reply(response: httpx.Response) -> RawResponse:
     media_type = response.headers.get("content-type", JSON)
-    return answered(response.status_code, response.content, media_type, response.headers.get("retry-after"))
+    return from_http(response.status_code, response.content, media_type, response.headers.get("retry-after"))
 
 
 def _no_answer(url: str, error: Exception) -> RawResponse:
     """Nobody listens: worth another try. A connection that broke later may have been understood: not repeated."""
-    told = Unreachable(f"Check the server's address {url}: {str(error) or type(error).__name__}.")
-    return refused(told, worth_repeating=isinstance(error, httpx.ConnectError | httpx.ConnectTimeout))
+    unreachable = Unreachable(f"Check the server's address {url}: {str(error) or type(error).__name__}.")
+    return from_error(unreachable, retryable=isinstance(error, httpx.ConnectError | httpx.ConnectTimeout))

@@ -1,1 +1,1 @@
-"""A deployment on SageMaker: what is asked of AWS as plain data, and the few calls that make, show and remove it."""
+"""A deployment on SageMaker: its AWS requests as plain data, and the few calls that create, show and remove it."""

@@ -21,7 +21,7 @@ _RUNTIME_TIMEOUT_S: Final = 70  # the platform gives an invocation 60
 
 
 class Account:
-    """boto3's clients, which publish no types; each is made when it is first asked for.
+    """boto3's clients, which publish no types; each is created at its first use.
 
     Args:
         session: boto3's, with credentials and region.
@@ -81,15 +81,15 @@ def one_sentence() -> Generator[None]:
     try:
         yield
     except ClientError as error:
-        told = cast("Any", error)
-        refusal = told.response.get("Error", {})
+        refused = cast("Any", error)
+        refusal = refused.response.get("Error", {})
         raise CannotDeploy(
-            f"AWS refuses {told.operation_name} ({refusal.get('Code')}): {refusal.get('Message')} "
+            f"AWS refuses {refused.operation_name} ({refusal.get('Code')}): {refusal.get('Message')} "
             "Change that, or check that your role may do it."
         ) from None
     except BotoCoreError as error:
         raise CannotDeploy(
-            f"AWS cannot be asked: {error} Check credentials, region (--region, AWS_DEFAULT_REGION) and network."
+            f"AWS cannot be reached: {error} Check credentials, region (--region, AWS_DEFAULT_REGION) and network."
         ) from None
 
 
@@ -113,7 +113,7 @@ def belongs(account: Account, arn: str, name: str) -> bool:
 
 
 def made_for(account: Account, kind: Kind, name: str) -> list[str]:
-    """The names of every resource of a kind that was made for a deployment, by its tag."""
+    """The names of every resource of a kind of a deployment, by its tag."""
     operation, items, word = _LISTS[kind]
     pages = account.sagemaker.get_paginator(operation).paginate(NameContains=name)
     return [

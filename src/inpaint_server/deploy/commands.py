@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Make, ask and remove a deployment on SageMaker. What is made costs by the hour until it is deleted.",
+    help="Create, call and remove a deployment on SageMaker. What is created costs by the hour until it is deleted.",
     no_args_is_help=True,
 )
 
@@ -122,17 +122,17 @@ def invoke(
 ) -> None:
     """Send one request, through S3 if the endpoint is asynchronous, and save the answer."""
     from inpaint_server.deploy.account import connect, one_sentence
-    from inpaint_server.deploy.invoke import invoke as ask
+    from inpaint_server.deploy.invoke import invoke as call_endpoint
 
     with one_sentence():
-        answer = ask(connect(region), name, request, accept)
+        answer = call_endpoint(connect(region), name, request, accept)
     out.write_bytes(answer)
     typer.echo(out)
 
 
 @app.command()
 def delete(name: Name, *, region: Region = None) -> None:
-    """Remove everything that was made under this name, and nothing else."""
+    """Remove everything that was created under this name, and nothing else."""
     from inpaint_server.deploy import lifecycle
     from inpaint_server.deploy.account import connect, one_sentence
 

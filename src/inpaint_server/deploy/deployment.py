@@ -1,4 +1,4 @@
-"""What an operator decides about a deployment, checked before anything is asked of AWS."""
+"""What an operator decides about a deployment, checked before any call to AWS."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final
 from inpaint_server.errors import InpaintServerError
 
 TAG: Final = "inpaint-server:deployment"
-"""The key of the tag on everything that is made; its value is the deployment's name."""
+"""The key of the tag on everything that is created; its value is the deployment's name."""
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9](-?[a-zA-Z0-9])*")
 _LONGEST_NAME: Final = 40  # SageMaker's 63 less what is appended to it
 
 
 class CannotDeploy(InpaintServerError):
-    """AWS refuses, or was asked for what cannot work; the message says what to change."""
+    """AWS refuses, or the deployment cannot work; the message states what to change."""
 
     code = "cannot_deploy"
 
@@ -27,7 +27,7 @@ class Container:
     """What runs.
 
     Attributes:
-        name: The deployment's name; everything made begins with it and carries it as a tag.
+        name: The deployment's name; everything created begins with it and carries it as a tag.
         image: The image's URI in ECR.
         weights: `s3://.../model.tar.gz`, or an uncompressed prefix that ends in a slash.
         role: The ARN of the role that the containers' platform works as.

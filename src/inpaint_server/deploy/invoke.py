@@ -20,7 +20,7 @@ CONTENT_TYPES: Final = {
     ".jpeg": "image/jpeg",
     ".webp": "image/webp",
 }
-_LOOK_EVERY_S: Final = 2.0
+_POLL_EVERY_S: Final = 2.0
 _COLD_START_S: Final = 1800
 """An asynchronous endpoint that stands at zero needs an instance, the image and the weights first."""
 
@@ -31,7 +31,7 @@ def invoke(account: Account, name: str, request: Path, accept: str) -> bytes:
     Args:
         account: Where it is.
         name: The endpoint's.
-        request: The request's body; its suffix says what it is.
+        request: The request's body; its suffix gives its media type.
         accept: The media type wanted.
 
     Raises:
@@ -56,10 +56,12 @@ def _ask(account: Account, name: str, request: Path, headers: dict[str, str]) ->
     try:
         answer = account.runtime.invoke_endpoint(EndpointName=name, Body=request.read_bytes(), **headers)
     except ClientError as error:
-        told = cast("Any", error).response
-        if "OriginalMessage" not in told:
+        response = cast("Any", error).response
+        if "OriginalMessage" not in response:
             raise
-        raise CannotDeploy(f"The server refused ({told['OriginalStatusCode']}): {told['OriginalMessage']}") from None
+        raise CannotDeploy(
+            f"The server refused ({response['OriginalStatusCode']}): {response['OriginalMessage']}"
+        ) from None
     return answer["Body"].read()
 
 
@@ -69,26 +71,26 @@ def _ask_through_s3(account: Account, name: str, request: Path, headers: dict[st
     key = f"{prefix.rpartition('/')[0]}/requests/{uuid.uuid4()}{request.suffix}".lstrip("/")
     account.s3.put_object(Bucket=bucket, Key=key, Body=request.read_bytes())
     try:
-        asked = account.runtime.invoke_endpoint_async(
+        accepted = account.runtime.invoke_endpoint_async(
             EndpointName=name,
             InputLocation=f"s3://{bucket}/{key}",
             InvocationTimeoutSeconds=INVOCATION_TIMEOUT_S,
             **headers,
         )
-        return _wait(account, asked["OutputLocation"], asked.get("FailureLocation"))
+        return _wait(account, accepted["OutputLocation"], accepted.get("FailureLocation"))
     finally:
         account.s3.delete_object(Bucket=bucket, Key=key)
 
 
 def _wait(account: Account, answer: str, failure: str | None) -> bytes:
-    looks = int((_COLD_START_S + INVOCATION_TIMEOUT_S) / _LOOK_EVERY_S)
+    attempts = int((_COLD_START_S + INVOCATION_TIMEOUT_S) / _POLL_EVERY_S)
     pause = threading.Event()
-    for _ in range(looks):
+    for _ in range(attempts):
         if (body := _object(account, answer)) is not None:
             return body
         if failure is not None and (body := _object(account, failure)) is not None:
             raise CannotDeploy(f"The server refused: {body.decode(errors='replace')[:1000]}")
-        pause.wait(_LOOK_EVERY_S)
+        pause.wait(_POLL_EVERY_S)
     raise CannotDeploy(
         f"No answer came to {answer}: see whether an instance starts with `inpaint-server deploy status`."
     )

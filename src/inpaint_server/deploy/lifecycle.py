@@ -58,16 +58,16 @@ def status(account: Account, name: str) -> Iterator[str]:
     Raises:
         CannotDeploy: there is nothing of that name.
     """
-    told = [*_endpoint_status(account, name), *_job_status(account, name)]
-    if not told:
+    lines = [*_endpoint_status(account, name), *_job_status(account, name)]
+    if not lines:
         raise CannotDeploy(f"Check the name and the region: there is no deployment {name}.")
-    yield from told
+    yield from lines
 
 
 def delete(account: Account, name: str) -> Iterator[str]:
     """Remove everything that carries the deployment's tag, and nothing else; what was removed, line by line.
 
-    Weights, answers, images, roles and logs were not made here and stay.
+    Weights, answers, images, roles and logs were not created here and stay.
     """
     if made_for(account, "endpoint", name):
         yield from _stop_scaling(account, name)
@@ -87,7 +87,7 @@ def _make_endpoint(
     name = container.name
     present = find(account, "endpoint", name)
     if present is not None and not belongs(account, present["EndpointArn"], name):
-        raise CannotDeploy(f"Choose another name: the endpoint {name} was not made by this command.")
+        raise CannotDeploy(f"Choose another name: the endpoint {name} was not created by this command.")
     model = _make(account, "model", requests.model(container, environment))
     config = _make(account, "endpoint_config", requests.endpoint_config(name, model, fleet, answers))
     if present is None:
@@ -118,7 +118,7 @@ def _wait_until_in_service(account: Account, name: str, config: str) -> None:
     if found.get("EndpointStatus") != "InService" or found["EndpointConfigName"] != config:
         reason = found.get("FailureReason") or "No reason is given."
         raise CannotDeploy(
-            f"The endpoint {name} does not serve {config}: {reason} Its log group /aws/sagemaker/Endpoints/{name} says "
+            f"The endpoint {name} does not serve {config}: {reason} Its log group /aws/sagemaker/Endpoints/{name} has "
             f"more; `inpaint-server deploy delete {name}` removes everything."
         )
 
@@ -126,7 +126,7 @@ def _wait_until_in_service(account: Account, name: str, config: str) -> None:
 def _running_jobs(account: Account, name: str) -> dict[str, str]:
     """The deployment's transform jobs in progress, and the model that each works with."""
     jobs = {job: find(account, "transform_job", job) or {} for job in made_for(account, "transform_job", name)}
-    return {job: told["ModelName"] for job, told in jobs.items() if told.get("TransformJobStatus") == "InProgress"}
+    return {name: job["ModelName"] for name, job in jobs.items() if job.get("TransformJobStatus") == "InProgress"}
 
 
 def _stop_scaling(account: Account, name: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What is asked of SageMaker for each kind of deployment, as plain data.
+"""SageMaker's requests for each kind of deployment, as plain data.
 
 A model's and a configuration's name ends in a digest of everything else in the request: the same decision has the same
 name, so that asking twice makes nothing twice, and a new decision stands beside the old one until it serves.
@@ -67,7 +67,7 @@ def model(container: Container, environment: Mapping[str, str]) -> Request:
             "Environment": {**environment, **container.environment},
             **weights,
         },
-        "EnableNetworkIsolation": True,  # the server fetches nothing, so nothing can be made to
+        "EnableNetworkIsolation": True,  # the server fetches nothing, so nothing can be forced to
         "Tags": tags(container.name),
     }
     return {"ModelName": _digest_name(container.name, request), **request}

@@ -1,4 +1,4 @@
-"""What is asked of autoscaling, as plain data: the platform's own loop decides how many instances there are."""
+"""Autoscaling's requests, as plain data: the platform's own loop decides how many instances there are."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def target(name: str, fleet: Fleet) -> Request:
 def concurrency_policy(name: str, fleet: Fleet) -> Request:
     """PutScalingPolicy of a real-time endpoint: requests inside one instance, measured every ten seconds.
 
-    Concurrency and not invocations a minute: an advert's duration varies tenfold with what is asked for.
+    Concurrency and not invocations a minute: an advert's duration varies tenfold with its request.
     """
     metric = {"PredefinedMetricType": "SageMakerVariantConcurrentRequestsPerModelHighResolution"}
     return _tracking(name, fleet, {"PredefinedMetricSpecification": metric})

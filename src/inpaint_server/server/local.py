@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inpaint_server.client.response import JSON, RawResponse, refused
+from inpaint_server.client.response import JSON, RawResponse, from_error
 from inpaint_server.domain.results import OnProgress
 from inpaint_server.errors import InpaintServerError
 from inpaint_server.server.loading import Loaded, load
@@ -33,7 +33,7 @@ class LocalEngine:
             job = loaded.engine.submit(parsed.request, deadline_s=float("inf"), on_progress=self._on_progress)
             completed = loaded.complete(parsed, job.answer.result(), request_id="local", decode_ms=0.0)
         except InpaintServerError as error:
-            return refused(error)
+            return from_error(error)
         response = encode_response(completed, accept)
         return RawResponse(status=response.status, body=response.body, media_type=response.media_type)
 

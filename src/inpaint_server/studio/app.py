@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from inpaint_server import __version__
 from inpaint_server.catalog.presets import Scenes
 from inpaint_server.client import AsyncClient, Retry
-from inpaint_server.client.response import JSON, refused
+from inpaint_server.client.response import JSON, from_error
 from inpaint_server.client.transport import is_url
 from inpaint_server.errors import UnsupportedMediaType
 from inpaint_server.wire.schema import InvocationRequest
@@ -45,20 +45,20 @@ def build(target: str, scenes: Scenes) -> Starlette:
         return FileResponse(_FILES / "index.html", headers=_HEADERS)
 
     async def about(_: Request) -> Response:
-        told = {
+        about = {
             "version": __version__,
             "target": target,
             "is_url": is_url(target),
             "scenes": scenes,
             "fields": InvocationRequest.model_json_schema()["properties"],
         }
-        return JSONResponse(told, headers=_HEADERS)
+        return JSONResponse(about, headers=_HEADERS)
 
     async def invocations(request: Request) -> Response:
         if request.headers.get("content-type", "").partition(";")[0] == JSON:
             reply = await client.send(await request.body())
         else:
-            reply = refused(UnsupportedMediaType(f"Send {JSON}."))
+            reply = from_error(UnsupportedMediaType(f"Send {JSON}."))
         return Response(reply.body, reply.status, _HEADERS, reply.media_type)
 
     @contextlib.asynccontextmanager

@@ -4,7 +4,7 @@ import { invoke, pictureUrl } from "./wire.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** Variations of one request. `onStatus(text, isBad)` is told how it goes; `onBackdrop(url)` of the first background. */
+/** Variations of one request. `onStatus(text, isBad)` reports progress; `onBackdrop(url)` of the first background. */
 export class Adverts {
   constructor({ onStatus, onBackdrop, onKeep }) {
     Object.assign(this, { onStatus, onBackdrop });
@@ -37,9 +37,9 @@ export class Adverts {
 
   async one(run, request, variation) {
     const { image: _i, mask: _m, points: _p, placement: _w, layers: _l, ...scene } = request;
-    const asked = { ...scene, task: "background", num_images: 1, seed: variation.seed };
+    const body = { ...scene, task: "background", num_images: 1, seed: variation.seed };
     try {
-      const background = await invoke(asked);
+      const background = await invoke(body);
       if (run !== this.run) return;
       const url = pictureUrl(background.images[0].image, background.format);
       this.add(variation, "background", url, "painting what is around the product");

@@ -7,7 +7,7 @@ import { PlacementView, inside } from "./placement.js";
 import { about, asPython, asShell, invoke, pictureUrl } from "./wire.js";
 
 const $ = (id) => document.getElementById(id);
-const told = await about();
+const server = await about();
 const state = { photo: null, mask: null, points: [], product: null, placement: { scale: 0.6, x: 0.5, y: 0.9 }, backdrop: null, native: null };
 
 const photoView = new PhotoView($("photo"), {
@@ -19,11 +19,11 @@ const placementView = new PlacementView($("canvas"), {
     state.placement = placement;
     document.querySelector('[name="placement"][value="hand"]').checked = true;
     drawPlacement();
-    say(`Product at ${percent(placement.x)} across, ${percent(placement.y)} down, size ${percent(placement.scale)}.`);
+    report(`Product at ${percent(placement.x)} across, ${percent(placement.y)} down, size ${percent(placement.scale)}.`);
   },
 });
 const adverts = new Adverts({
-  onStatus: say,
+  onStatus: report,
   onBackdrop: async (url, answer) => {
     state.backdrop = new Image();
     state.backdrop.src = url;
@@ -33,11 +33,11 @@ const adverts = new Adverts({
   },
   onKeep: (seed) => {
     $("seed").value = seed;
-    say(`The next adverts begin with seed ${seed}.`);
+    report(`The next adverts begin with seed ${seed}.`);
   },
 });
 
-function say(text, isBad = false) {
+function report(text, isBad = false) {
   $("status").textContent = text;
   $("status").classList.toggle("bad", isBad);
 }
@@ -57,7 +57,7 @@ async function takePhoto(file) {
   try {
     state.photo = await readPhoto(file);
   } catch {
-    return say("This file cannot be read as a picture: take a PNG, JPEG or WebP.", true);
+    return report("This file cannot be read as a picture: take a PNG, JPEG or WebP.", true);
   }
   $("drop").hidden = true;
   $("correct").hidden = false;
@@ -65,24 +65,24 @@ async function takePhoto(file) {
   await points([]);
 }
 
-/** Take these points and ask for the mask they give; a later answer to earlier points is dropped. */
+/** Use these points and fetch the mask they give; a later answer to earlier points is dropped. */
 async function points(wanted) {
   const { photo } = state;
   state.points = wanted;
   $("undo").disabled = $("clear").disabled = wanted.length === 0;
   photoView.show(photo, state.mask, wanted);
-  say("Looking for the product …");
+  report("Finding the product …");
   try {
     const answer = await invoke({ task: "mask", image: photo.base64, ...(wanted.length ? { points: wanted } : {}) });
     if (state.photo !== photo || state.points !== wanted) return;
     state.mask = await readMask(photo, pictureUrl(answer.images[0].image, answer.format));
     state.product = cutOut(photo, state.mask);
-    say("The product is in colour: click to correct it.");
+    report("The product is in colour: click to correct it.");
   } catch (error) {
     if (state.photo !== photo || state.points !== wanted) return;
     state.mask = null;
     state.product = null;
-    say(error.message, true);
+    report(error.message, true);
   }
   photoView.show(photo, state.mask, wanted);
   drawPlacement();
@@ -121,7 +121,7 @@ function whole() {
   if (!state.photo) {
     show("product");
     $("file").focus();
-    say("First drop a photo.", true);
+    report("First drop a photo.", true);
     return false;
   }
   return $("order").reportValidity();
@@ -136,7 +136,7 @@ async function make() {
   const count = Number($("num_images").value);
   show("adverts");
   document.querySelector(".stage").scrollIntoView();
-  say(count === 1 ? "Making one advert …" : `Making ${count} adverts …`);
+  report(count === 1 ? "Making one advert …" : `Making ${count} adverts …`);
   $("make").disabled = true;
   const stages = state.mask ? [{ name: "mask", url: photoUrl() }] : [];
   const seed = firstSeed();
@@ -155,14 +155,14 @@ function photoUrl() {
 
 function drawCopy() {
   const { last } = state;
-  const asked = request($("seed").value === "" && last !== undefined ? last : firstSeed(), Number($("num_images").value));
+  const body = request($("seed").value === "" && last !== undefined ? last : firstSeed(), Number($("num_images").value));
   const name = state.photo.name;
-  const url = new URL(told.target, location.href).href;
-  const target = told.is_url ? url.replace(/\/$/, "") : told.target;
+  const url = new URL(server.target, location.href).href;
+  const target = server.is_url ? url.replace(/\/$/, "") : server.target;
   state.copied = {
-    curl: () => asShell(asked, name, target, told.is_url),
-    python: () => asPython(asked, name, target),
-    json: () => JSON.stringify(asked, null, 2),
+    curl: () => asShell(body, name, target, server.is_url),
+    python: () => asPython(body, name, target),
+    json: () => JSON.stringify(body, null, 2),
   }[chosen("kind")]();
   const short = state.copied.replace(/("image": ")([^"]{60})[^"]+/, "$1$2…");
   $("code").textContent = short;
@@ -233,7 +233,7 @@ addEventListener("resize", () => {
   drawPlacement();
 });
 
-$("target").textContent = told.target;
-$("shell-name").textContent = told.is_url ? "curl" : "AWS CLI";
-build(told);
+$("target").textContent = server.target;
+$("shell-name").textContent = server.is_url ? "curl" : "AWS CLI";
+build(server);
 document.documentElement.dataset.ready = "true";

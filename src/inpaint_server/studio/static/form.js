@@ -1,9 +1,9 @@
 // The words and numbers of a request: fixed controls for the usual ones, the schema's own for all others.
 
 const $ = (id) => document.getElementById(id);
-const WORDS = ["background_prompt", "foreground_prompt", "negative_prompt"];
+const TEXT_FIELDS = ["background_prompt", "foreground_prompt", "negative_prompt"];
 const ELSEWHERE = new Set([
-  ...WORDS, "task", "image", "mask", "points", "box", "layers", "aspect_ratio", "width", "height", "placement",
+  ...TEXT_FIELDS, "task", "image", "mask", "points", "box", "layers", "aspect_ratio", "width", "height", "placement",
   "num_images", "seed", "return_layers",
 ]);
 const AD_FORMATS = { "1:1": [1080, 1080], "4:5": [1080, 1350], "9:16": [1080, 1920], "16:9": [1920, 1080], "1.91:1": [1200, 628] };
@@ -12,7 +12,7 @@ const AD_FORMATS = { "1:1": [1080, 1080], "4:5": [1080, 1350], "9:16": [1080, 19
 export function build({ fields, scenes }) {
   for (const name of Object.keys(scenes)) $("scene").append(new Option(name.replaceAll("-", " "), name));
   $("scene").addEventListener("change", () => {
-    for (const [name, value] of Object.entries(scenes[$("scene").value] ?? {})) if (WORDS.includes(name)) $(name).value = value;
+    for (const [name, value] of Object.entries(scenes[$("scene").value] ?? {})) if (TEXT_FIELDS.includes(name)) $(name).value = value;
     $("order").dispatchEvent(new Event("input"));
   });
   const ratios = choices(fields.aspect_ratio ?? {}) ?? [];
@@ -27,7 +27,7 @@ export function build({ fields, scenes }) {
   }
 }
 
-/** The canvas asked for, and whether its size is known before the server answers. */
+/** The chosen canvas, and whether its size is known before the server answers. */
 export function canvasSize() {
   const format = $("format").value;
   if (format === "own") return { width: Number($("width").value) || 512, height: Number($("height").value) || 512 };
@@ -37,16 +37,16 @@ export function canvasSize() {
 
 /** Every field that was given, as the wire wants it. */
 export function fields() {
-  const told = {};
-  for (const name of WORDS) if ($(name).value.trim()) told[name] = $(name).value.trim();
+  const fields = {};
+  for (const name of TEXT_FIELDS) if ($(name).value.trim()) fields[name] = $(name).value.trim();
   const format = $("format").value;
-  if (format === "own") Object.assign(told, canvasSize());
-  else if (format) told.aspect_ratio = format;
+  if (format === "own") Object.assign(fields, canvasSize());
+  else if (format) fields.aspect_ratio = format;
   for (const input of $("more").querySelectorAll("[data-field]")) {
     const value = input.type === "checkbox" ? input.checked : input.value;
-    if (String(value) !== input.dataset.usual) told[input.dataset.field] = input.type === "number" ? Number(value) : value;
+    if (String(value) !== input.dataset.default) fields[input.dataset.field] = input.type === "number" ? Number(value) : value;
   }
-  return told;
+  return fields;
 }
 
 function controlFor(name, schema) {
@@ -68,7 +68,7 @@ function controlFor(name, schema) {
     input.value = usual;
   }
   input.dataset.field = name;
-  input.dataset.usual = String(type === "boolean" ? usual === true : usual);
+  input.dataset.default = String(type === "boolean" ? usual === true : usual);
   return labelled(name, schema.description, input, type === "boolean");
 }
 

@@ -124,7 +124,7 @@ export class PhotoView {
   }
 }
 
-/** A dot with a plus or a minus: told apart without colour. */
+/** A dot with a plus or a minus: distinct without colour. */
 function point(context, x, y, label, unit) {
   context.lineWidth = 2 * unit;
   context.fillStyle = label ? "#12813f" : "#b3261e";

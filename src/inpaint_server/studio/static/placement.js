@@ -3,7 +3,7 @@
 const SMALLEST = 0.1;
 const LARGEST = 1;
 
-/** A placement as near as possible to the one asked for with the whole product inside the canvas. */
+/** A placement as near as possible to the requested one with the whole product inside the canvas. */
 export function inside(placement, product, canvas) {
   const scale = Math.min(placement.scale, largest(product, canvas));
   const size = productSize({ ...placement, scale }, product, canvas);
@@ -27,7 +27,7 @@ function productSize(placement, product, canvas) {
   return { width: product.width * factor, height: product.height * factor };
 }
 
-/** The view in which a person places the product. `onPlace(placement)` is told of every move. */
+/** The view in which a person places the product. `onPlace(placement)` is called with every move. */
 export class PlacementView {
   constructor(canvas, { onPlace }) {
     this.canvas = canvas;
