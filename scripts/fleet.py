@@ -1,8 +1,8 @@
-"""A small simulation of instances behind one endpoint: requests come, share instances, and autoscaling follows.
+"""A small simulation of the instances behind one endpoint: requests arrive, share instances, and autoscaling follows.
 
-Painting is limited by arithmetic: n adverts side by side take n times as long as one (`inpaint-server plan` gives the
-same seconds per advert for every batch), so the requests that an instance paints share it evenly; the others wait their
-turn, and what finds the queue full is refused at once.
+The device's arithmetic is the limit: n adverts in a batch take n times as long as one (`inpaint-server plan` gives the
+same seconds per advert for every batch), so the requests in a batch share an instance evenly. The others wait in its
+queue, and a request that finds the queue full is refused at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 STEP_S: Final = 0.5
-PAINTED: Final = 8  # side by side: INPAINT_MAX_BATCH
+MAX_BATCH: Final = 8  # INPAINT_MAX_BATCH
 DEADLINE_S: Final = 60.0  # INPAINT_DEADLINE_S
 
 
@@ -25,13 +25,14 @@ class Scaling:
     Attributes:
         minimum: Fewest instances.
         maximum: Most instances.
-        target: Requests in an instance that it is kept at; those waiting for it, of an asynchronous endpoint.
+        target: Requests per instance that scaling aims at; for an asynchronous endpoint, requests waiting per instance.
         queue: Requests that may wait in an instance, INPAINT_QUEUE.
-        start_s: From the decision for an instance to its first request: machine, image, weights, warming.
-        out_cooldown_s: After an instance was added.
-        in_cooldown_s: After one was taken away.
-        out_after_s: How long the target has to be exceeded (three readings of ten seconds).
-        in_after_s: How long nine tenths of the target must not be reached (fifteen readings of a minute).
+        start_s: Seconds from ordering an instance to its first request: machine, image, weights, warm-up.
+        out_cooldown_s: Seconds without scaling after instances were added.
+        in_cooldown_s: Seconds without scaling after instances were removed.
+        out_after_s: Seconds above the target before instances are added (three readings of ten seconds).
+        in_after_s: Seconds below nine tenths of the target before idle instances are removed (fifteen readings of a
+            minute).
     """
 
     minimum: int
@@ -47,14 +48,14 @@ class Scaling:
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What became of the requests.
+    """What happened to the requests.
 
     Attributes:
         latencies: Seconds of each answered request.
-        refused: Answered 503 at once.
-        late: Answered 504 at the deadline.
-        instance_s: Seconds paid for, starting ones included.
-        peak: Most instances at once, starting ones included.
+        refused: Number of requests answered 503 at once.
+        late: Number of requests answered 504 at the deadline.
+        instance_s: Seconds of instances that are paid for, including their start.
+        peak: Largest number of instances at a time, including starting ones.
         last_s: When the last request was answered.
     """
 
@@ -66,14 +67,14 @@ class Outcome:
     last_s: float = 0.0
 
     def percentile(self, share: float) -> float:
-        """Seconds within which a share of the answered requests was answered."""
+        """Seconds within which a share, 0 to 1, of the answered requests was answered."""
         return float(np.percentile(self.latencies, 100 * share)) if self.latencies else float("nan")
 
 
 @dataclass(slots=True, kw_only=True)
 class _Request:
-    came: float
-    left: float
+    arrived: float
+    remaining_s: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,7 +84,7 @@ class _Fleet:
     waiting: list[_Request] = field(default_factory=list[_Request])
     over_since: float | None = None
     under_since: float | None = None
-    quiet_until: float = 0.0
+    cooldown_until: float = 0.0
 
     @property
     def size(self) -> int:
@@ -91,17 +92,17 @@ class _Fleet:
 
 
 def simulate(
-    arrivals: Iterable[float], duration_s: float, service_s: float, scaling: Scaling, *, patient: bool = False
+    arrivals: Iterable[float], duration_s: float, service_s: float, scaling: Scaling, *, asynchronous: bool = False
 ) -> Outcome:
-    """Run the fleet until the duration is over and every request has its answer.
+    """Run the fleet until the duration has passed and every request is answered.
 
     Args:
-        arrivals: When requests come, seconds, in order.
-        duration_s: How long at least.
-        service_s: What one advert takes alone on an instance.
-        scaling: The endpoint's.
-        patient: An asynchronous endpoint: requests wait outside, an instance takes as many as it paints, and none is
-            refused or late.
+        arrivals: Times at which requests arrive, seconds, in order.
+        duration_s: Seconds to simulate at least.
+        service_s: Seconds of one advert alone on an instance.
+        scaling: The endpoint's settings.
+        asynchronous: Requests wait outside the instances, an instance takes no more than a batch, and none is refused
+            or late.
     """
     coming = list(arrivals)[::-1]
     outcome = Outcome()
@@ -111,10 +112,10 @@ def simulate(
         fleet.running += [[] for ready in fleet.starting if ready <= now]
         fleet.starting = [ready for ready in fleet.starting if ready > now]
         while coming and coming[-1] <= now:
-            fleet.waiting.append(_Request(came=coming.pop(), left=service_s))
-        _admit(fleet, outcome, PAINTED if patient else PAINTED + scaling.queue, patient=patient)
-        _work(fleet, outcome, now, deadline=float("inf") if patient else DEADLINE_S)
-        _follow(fleet, scaling, now)
+            fleet.waiting.append(_Request(arrived=coming.pop(), remaining_s=service_s))
+        _admit(fleet, outcome, MAX_BATCH if asynchronous else MAX_BATCH + scaling.queue, asynchronous=asynchronous)
+        _work(fleet, outcome, now, deadline=float("inf") if asynchronous else DEADLINE_S)
+        _autoscale(fleet, scaling, now)
         outcome.instance_s += fleet.size * STEP_S
         outcome.peak = max(outcome.peak, fleet.size)
         now += STEP_S
@@ -122,47 +123,49 @@ def simulate(
 
 
 def poisson(rate: Callable[[float], float], duration_s: float, seed: int) -> list[float]:
-    """Arrival times of requests that come independently, `rate(t)` of them a second."""
+    """Arrival times of independent requests, `rate(t)` of them per second."""
     rng = np.random.default_rng(seed)
     steps = np.arange(0.0, duration_s, STEP_S)
     counts = rng.poisson([rate(float(step)) * STEP_S for step in steps])
     return [float(step) for step, count in zip(steps, counts, strict=True) for _ in range(count)]
 
 
-def _admit(fleet: _Fleet, outcome: Outcome, limit: int, *, patient: bool) -> None:
-    """Each waiting request to the instance with the fewest; what finds no room waits on, or is refused."""
+def _admit(fleet: _Fleet, outcome: Outcome, limit: int, *, asynchronous: bool) -> None:
+    """Send each waiting request to the instance with the fewest; if all are full it keeps waiting, or is refused."""
     while fleet.waiting and fleet.running:
         least = min(fleet.running, key=len)
         if len(least) >= limit:
             break
         least.append(fleet.waiting.pop(0))
-    if not patient:
+    if not asynchronous:
         outcome.refused += len(fleet.waiting)
         fleet.waiting.clear()
 
 
 def _work(fleet: _Fleet, outcome: Outcome, now: float, deadline: float) -> None:
     for requests in fleet.running:
-        painted = requests[:PAINTED]
-        for request in painted:
-            request.left -= STEP_S / len(painted)
-        for request in [request for request in requests if request.left <= 0 or now - request.came > deadline]:
+        batch = requests[:MAX_BATCH]
+        for request in batch:
+            request.remaining_s -= STEP_S / len(batch)
+        for request in [
+            request for request in requests if request.remaining_s <= 0 or now - request.arrived > deadline
+        ]:
             requests.remove(request)
-            if request.left <= 0:
-                outcome.latencies.append(now + STEP_S - request.came)
+            if request.remaining_s <= 0:
+                outcome.latencies.append(now + STEP_S - request.arrived)
                 outcome.last_s = now + STEP_S
             else:
                 outcome.late += 1
 
 
-def _follow(fleet: _Fleet, scaling: Scaling, now: float) -> None:
-    """Target tracking: out when the target is exceeded for a while, in when it is not nearly reached for long."""
+def _autoscale(fleet: _Fleet, scaling: Scaling, now: float) -> None:
+    """Target tracking: add instances after a while above the target, remove idle ones after a long time below it."""
     inside = sum(map(len, fleet.running)) + len(fleet.waiting)
     load = inside / max(1, len(fleet.running))
     fleet.over_since = (fleet.over_since if fleet.over_since is not None else now) if load > scaling.target else None
     under = load < 0.9 * scaling.target
     fleet.under_since = (fleet.under_since if fleet.under_since is not None else now) if under else None
-    if now < fleet.quiet_until:
+    if now < fleet.cooldown_until:
         return
     wanted = max(1, int(np.ceil(max(1, len(fleet.running)) * load / scaling.target)))
     if fleet.size == 0 and inside:
@@ -176,14 +179,14 @@ def _follow(fleet: _Fleet, scaling: Scaling, now: float) -> None:
 def _start(fleet: _Fleet, number: int, scaling: Scaling, now: float) -> None:
     if number > 0:
         fleet.starting += [now + scaling.start_s] * number
-        fleet.quiet_until = now + scaling.out_cooldown_s
+        fleet.cooldown_until = now + scaling.out_cooldown_s
 
 
 def _stop(fleet: _Fleet, scaling: Scaling, now: float, wanted: int) -> None:
-    """Take idle instances away, as many as are not wanted; one that paints is never one of them."""
+    """Remove idle instances that are not wanted; one with requests is never removed."""
     idle = [requests for requests in fleet.running if not requests]
     number = min(len(idle), fleet.size - max(scaling.minimum, wanted))
     for requests in idle[:number]:
         fleet.running = [other for other in fleet.running if other is not requests]
     if number > 0:
-        fleet.quiet_until = now + scaling.in_cooldown_s
+        fleet.cooldown_until = now + scaling.in_cooldown_s

@@ -1,8 +1,8 @@
-"""A catalogue and an endpoint on paper: instances, hours, cost, and where it saturates.
+"""Estimates for a catalogue and an endpoint: instances, hours, cost, and where an endpoint saturates.
 
-    python -m scripts.scaling            # the tables of docs/scaling.md
-    python -m scripts.scaling write      # put them into it
-    python -m scripts.scaling cpu        # what of an advert is the processor's work, on this machine
+    python -m scripts.scaling            # print the tables of docs/scaling.md
+    python -m scripts.scaling write      # write them into the page
+    python -m scripts.scaling cpu        # measure an advert's processor time on this machine
 
 Nothing here was measured on a GPU. The seconds of an advert are the floor that `inpaint-server plan` computes; the time
 that an instance takes to start is an assumption. Both are options of `tables`, to be replaced by measured figures.
@@ -32,8 +32,8 @@ HOUR_S: Final = 3600.0
 _MARK: Final = "<!-- tables: python -m scripts.scaling write -->"
 
 app = typer.Typer(help=__doc__, add_completion=False)
-Seconds = Annotated[float, typer.Option(help="Of an advert, alone on an instance.")]
-Start = Annotated[float, typer.Option(help="Seconds from the decision for an instance to its first request.")]
+Seconds = Annotated[float, typer.Option(help="Seconds of one advert alone on an instance.")]
+Start = Annotated[float, typer.Option(help="Seconds from ordering an instance to its first request.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -45,14 +45,14 @@ def tables(context: typer.Context, *, seconds: Seconds = FLOOR_S, start: Start =
 
 @app.command()
 def write() -> None:
-    """Put the tables into docs/scaling.md, below the mark."""
+    """Write the tables into docs/scaling.md, below the marker."""
     head = PAGE.read_text().partition(_MARK)[0]
     PAGE.write_text(f"{head}{_MARK}\n\n{text(FLOOR_S, START_S)}\n")
 
 
 @app.command()
 def cpu() -> None:
-    """Processor seconds of what an advert needs beside painting: decoding, the product's component, encoding."""
+    """Processor seconds of decoding a photo and encoding a picture."""
     from inpaint_server.imaging.codec import decode_photo, encode
 
     photo = (ROOT / "src" / "inpaint_server" / "demo" / "photos" / "bottle.jpg").read_bytes()
@@ -65,7 +65,7 @@ def cpu() -> None:
 
 def text(seconds: float, start: float) -> str:
     """All tables as Markdown."""
-    parts = (catalogue(start, seconds), saturation(seconds, start), bursts(seconds, start), night(seconds, start))
+    parts = (catalogue(start, seconds), saturation(seconds, start), bursts(seconds, start), wake_up(seconds, start))
     return "\n\n".join(parts)
 
 
@@ -88,8 +88,8 @@ def catalogue(start: float, seconds: float) -> str:
         ]
         for name, each in kinds.items()
     ]
-    heads = ["an advert", "adverts an hour", "instance-hours", "for 8 h", "for 24 h", "for 72 h"]
-    prices = ["cost of 1,000 at price p an hour", "p = 1.00", "p = 1.50", "p = 2.00"]
+    heads = ["one advert", "adverts per hour", "instance-hours", "for 8 h", "for 24 h", "for 72 h"]
+    prices = ["cost of 1,000 at price p per hour", "p = 1.00", "p = 1.50", "p = 2.00"]
     return _section("A million products, one advert each", [*heads, *prices], rows)
 
 
@@ -102,8 +102,8 @@ def saturation(seconds: float, start: float) -> str:
         for queue in (32, 16):
             scaling = Scaling(minimum=1, maximum=4, target=4, start_s=start, queue=queue)
             done = simulate(poisson(_steady(rate), 2 * HOUR_S, seed=1), 2 * HOUR_S, seconds, scaling)
-            rows.append([f"{rate:.2f} ({share:.0%})", f"{queue}", *_told(done)])
-    heads = ["adverts a second (of four instances' most)", "`INPAINT_QUEUE`", *_TOLD]
+            rows.append([f"{rate:.2f} ({share:.0%})", f"{queue}", *_cells(done)])
+    heads = ["adverts per second (of four instances' capacity)", "`INPAINT_QUEUE`", *_OUTCOME_HEADS]
     return _section("A steady load on a real-time endpoint of 1 to 4 instances, target 4, for two hours", heads, rows)
 
 
@@ -113,20 +113,20 @@ def bursts(seconds: float, start: float) -> str:
     for minimum, target in ((1, 8), (1, 4), (1, 2), (2, 4), (4, 4)):
         scaling = Scaling(minimum=minimum, maximum=6, target=target, start_s=start, queue=16)
         arrivals = poisson(_burst(0.4 / seconds), 2 * HOUR_S, seed=2)
-        rows.append([f"{minimum}", f"{target}", *_told(simulate(arrivals, 2 * HOUR_S, seconds, scaling))])
-    heads = ["fewest instances", "target", *_TOLD]
-    title = "A burst: 40% of one instance's most, and six times that from minute 30 to 45; up to 6 instances, queue 16"
+        rows.append([f"{minimum}", f"{target}", *_cells(simulate(arrivals, 2 * HOUR_S, seconds, scaling))])
+    heads = ["minimum instances", "target", *_OUTCOME_HEADS]
+    title = "A burst: 40% of one instance's capacity, six times that from minute 30 to 45; up to 6 instances, queue 16"
     return _section(title, heads, rows)
 
 
-def night(seconds: float, start: float) -> str:
-    """Requests that all come at once to an asynchronous endpoint that stands at zero."""
+def wake_up(seconds: float, start: float) -> str:
+    """Requests that all arrive at once at an asynchronous endpoint without instances."""
     rows: list[list[str]] = []
     for number in (10, 1_000, 20_000):
         for maximum in (4, 16):
             scaling = Scaling(minimum=0, maximum=maximum, target=8, start_s=start)
-            done = simulate([0.0] * number, 0.0, seconds, scaling, patient=True)
-            paid = done.instance_s + scaling.in_after_s * done.peak  # until they are taken away
+            done = simulate([0.0] * number, 0.0, seconds, scaling, asynchronous=True)
+            paid = done.instance_s + scaling.in_after_s * done.peak  # until they are removed
             rows.append(
                 [
                     f"{number:,}",
@@ -138,28 +138,36 @@ def night(seconds: float, start: float) -> str:
                     f"{1000 * paid / HOUR_S / number:.2f} x p",
                 ]
             )
-    heads = ["requests", "most instances", "first answer", "last answer", "peak", "instance-hours", "cost of 1,000"]
-    return _section("All at once to an asynchronous endpoint at zero, target 8", heads, rows)
+    heads = ["requests", "maximum instances", "first answer", "last answer", "peak", "instance-hours", "cost of 1,000"]
+    return _section("All at once to an asynchronous endpoint without instances, target 8", heads, rows)
 
 
-_TOLD: Final = ("answered", "refused (503)", "late (504)", "median s", "95% within s", "instance-hours", "peak")
+_OUTCOME_HEADS: Final = (
+    "answered",
+    "refused (503)",
+    "late (504)",
+    "median s",
+    "95% within s",
+    "instance-hours",
+    "peak",
+)
 
 
-def _told(done: Outcome) -> list[str]:
-    asked = len(done.latencies) + done.refused + done.late
+def _cells(outcome: Outcome) -> list[str]:
+    total = len(outcome.latencies) + outcome.refused + outcome.late
     return [
-        f"{len(done.latencies) / asked:.1%}",
-        f"{done.refused / asked:.1%}",
-        f"{done.late / asked:.1%}",
-        f"{done.percentile(0.5):.0f}",
-        f"{done.percentile(0.95):.0f}",
-        f"{done.instance_s / HOUR_S:.1f}",
-        f"{done.peak}",
+        f"{len(outcome.latencies) / total:.1%}",
+        f"{outcome.refused / total:.1%}",
+        f"{outcome.late / total:.1%}",
+        f"{outcome.percentile(0.5):.0f}",
+        f"{outcome.percentile(0.95):.0f}",
+        f"{outcome.instance_s / HOUR_S:.1f}",
+        f"{outcome.peak}",
     ]
 
 
 def _instances(seconds: float, hours: float, start: float) -> int:
-    """Instances that end a catalogue in time, their start included."""
+    """Instances that finish a catalogue in time, their start included."""
     working = hours * HOUR_S - start
     return -int(-CATALOGUE * seconds // working)
 
@@ -177,13 +185,13 @@ def _section(title: str, heads: Iterable[str], rows: list[list[str]]) -> str:
     return f"### {title}\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _cpu_s(work: Callable[..., object], *given: object, **named: object) -> float:
+def _cpu_s(work: Callable[..., object], *arguments: object, **named: object) -> float:
     """Processor seconds of one call, the best of five: other processes do not count."""
-    named |= {"max_pixels": 64_000_000} if isinstance(given[0], bytes) else {}
+    named |= {"max_pixels": 64_000_000} if isinstance(arguments[0], bytes) else {}
     times: list[float] = []
     for _ in range(5):
         begun = time.process_time()
-        work(*given, **named)
+        work(*arguments, **named)
         times.append(time.process_time() - begun)
     return min(times)
 
