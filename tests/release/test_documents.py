@@ -136,6 +136,12 @@ def instructions() -> list[tuple[str, str]]:
     return [(keyword, arguments.strip()) for keyword, _, arguments in (line.partition(" ") for line in lines)]
 
 
+def assignments(keyword: str) -> dict[str, str]:
+    """The NAME=VALUE words of every instruction of a kind."""
+    words = [word for name, text in instructions() if name == keyword for word in shlex.split(text)]
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
+
+
 def test_image_starts_as_the_platform_starts_it():
     last = dict(instructions())
     entrypoint: list[str] = json.loads(last["ENTRYPOINT"])
@@ -147,15 +153,10 @@ def test_image_starts_as_the_platform_starts_it():
 
 
 def test_image_says_what_it_is_and_can_do():
-    labels = dict(
-        word.partition("=")[::2] for name, text in instructions() if name == "LABEL" for word in shlex.split(text)
-    )
+    labels = assignments("LABEL")
     assert labels["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
     assert {"org.opencontainers.image.version", "org.opencontainers.image.revision"} <= labels.keys()
-    variables = dict(
-        word.partition("=")[::2] for name, text in instructions() if name == "ENV" for word in shlex.split(text)
-    )
-    assert variables["NVIDIA_VISIBLE_DEVICES"] == "all"
+    assert assignments("ENV")["NVIDIA_VISIBLE_DEVICES"] == "all"
     assert "HEALTHCHECK" in dict(instructions())
 
 

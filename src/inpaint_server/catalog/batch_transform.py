@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inpaint_server.catalog.orders import label, order
-from inpaint_server.catalog.presets import Scenes
+from inpaint_server.catalog.presets import Presets
 from inpaint_server.catalog.rows import Row
 from inpaint_server.errors import InpaintServerError
 
@@ -17,7 +17,7 @@ def write_lines(
     rows: Sequence[Row],
     path: Path,
     *,
-    scenes: Scenes,
+    scenes: Presets,
     defaults: Mapping[str, Any],
     on_refused: Callable[[Row, str, str], object],
 ) -> int:

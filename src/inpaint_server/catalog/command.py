@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from inpaint_server.catalog import batch_transform, report
-from inpaint_server.catalog import presets as scenes
 from inpaint_server.catalog.journal import Journal
+from inpaint_server.catalog.presets import Presets
 from inpaint_server.catalog.rows import Row, cell_value, read
 from inpaint_server.catalog.work import Outcome, Work
 from inpaint_server.client import Client, Retry
@@ -53,7 +53,7 @@ def run(
     out: Path,
     *,
     client: Callable[[], Client],
-    known: scenes.Scenes,
+    known: Presets,
     fields: Mapping[str, Any],
     workers: int,
 ) -> list[Outcome]:
@@ -80,7 +80,7 @@ def run(
     return outcomes
 
 
-def write_lines(source: Path, path: Path, *, known: scenes.Scenes, fields: Mapping[str, Any]) -> bool:
+def write_lines(source: Path, path: Path, *, known: Presets, fields: Mapping[str, Any]) -> bool:
     """Write the catalogue for Batch Transform; whether every row is in it."""
     console = Console()
     refused: list[tuple[int, str, str]] = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-from inpaint_server.catalog.presets import Scenes, look_up
+from inpaint_server.catalog.presets import Presets, look_up
 from inpaint_server.catalog.rows import Row
 from inpaint_server.catalog.templates import columns_of, fill
 from inpaint_server.client.fields import request_object
@@ -37,7 +37,7 @@ class Order:
     identity: str
 
 
-def order(row: Row, scenes: Scenes, defaults: Mapping[str, Any]) -> Order:
+def order(row: Row, scenes: Presets, defaults: Mapping[str, Any]) -> Order:
     """Resolve a row: its own columns, over the scene's fields, over the defaults; prompts filled in from the columns.
 
     Raises:
@@ -68,7 +68,7 @@ def file_name(row: Row, identity: str) -> str:
     return f"{readable or 'product'}-{identity[:8]}"
 
 
-def _fields(columns: Mapping[str, Any], scenes: Scenes, defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _fields(columns: Mapping[str, Any], scenes: Presets, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Request fields, the nearest word winning; `image` is not among them: a catalogue names the photo's file."""
     if "image" in columns:
         raise InvalidRequest("Name the photo's file in the column `photo`, not `image`.", field="image")

@@ -1,4 +1,4 @@
-"""Scenes by name: request fields that belong together, shipped in `presets.toml` and extended by the user."""
+"""Presets by name: request fields that belong together, shipped in `presets.toml` and extended by the user."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Final
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.wire.schema import InvocationRequest
 
-Scenes = Mapping[str, Mapping[str, Any]]
+Presets = Mapping[str, Mapping[str, Any]]
 SHIPPED: Final = Path(__file__).with_name("presets.toml")
 
 
-def load(extra: Path | None = None) -> Scenes:
+def load(extra: Path | None = None) -> Presets:
     """The shipped scenes, and a file's beside or instead of them.
 
     Raises:
@@ -23,18 +23,18 @@ def load(extra: Path | None = None) -> Scenes:
     return {**_read(SHIPPED), **({} if extra is None else _read(extra))}
 
 
-def look_up(scenes: Scenes, name: str) -> Mapping[str, Any]:
+def look_up(presets: Presets, name: str) -> Mapping[str, Any]:
     """A scene's fields.
 
     Raises:
         InvalidRequest: there is no such scene.
     """
-    if name not in scenes:
-        raise InvalidRequest(f"Write one of the scenes {', '.join(scenes)}: `{name}` is none of them.", field="scene")
-    return scenes[name]
+    if name not in presets:
+        raise InvalidRequest(f"Write one of the scenes {', '.join(presets)}: `{name}` is none of them.", field="scene")
+    return presets[name]
 
 
-def _read(path: Path) -> Scenes:
+def _read(path: Path) -> Presets:
     try:
         scenes = tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from inpaint_server.catalog.files import write_whole
 from inpaint_server.catalog.journal import Entry, Journal
 from inpaint_server.catalog.orders import Order, file_name, label, order
-from inpaint_server.catalog.presets import Scenes
+from inpaint_server.catalog.presets import Presets
 from inpaint_server.catalog.rows import Row
 from inpaint_server.client import Client, Result
 from inpaint_server.errors import InpaintServerError, Unreachable
@@ -74,7 +74,7 @@ class Work:
     client: Client
     journal: Journal
     out: Path
-    scenes: Scenes
+    scenes: Presets
     defaults: Mapping[str, Any]
     stop: threading.Event = field(default_factory=threading.Event)
     _claims: dict[str, _Claim] = field(default_factory=dict[str, _Claim])

@@ -1,4 +1,4 @@
-"""What the pipeline asks of the models, and what they answer."""
+"""The pipeline's model calls, and their results."""
 
 from __future__ import annotations
 

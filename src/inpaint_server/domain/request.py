@@ -37,7 +37,7 @@ class InpaintLayer:
         prompt: With what.
         negative_prompt: And with what not.
         strength: How much of what was there may change, (0, 1]; 1 starts from noise alone.
-        sees_product: Whether the product is in sight while the layer is painted. What is not seen cannot be continued:
+        sees_product: Whether the product is visible while the layer is painted. What is not visible cannot be continued:
             no second handle grows from it, and nothing of its colours bleeds into the scene.
     """
 
@@ -86,7 +86,7 @@ class AdvertRequest:
         canvas: The advert's size.
         model_size: The size the models paint the scene at; no larger than what they were trained for.
         placement: Where the product stands, or how to find it.
-        seeds: One for each picture asked for.
+        seeds: One for each picture.
         background_sampling: For the generated background.
         pass_sampling: For the inpainting passes.
         feather: Width of the soft edge around the product, pixels of the canvas.

@@ -12,7 +12,7 @@ from inpaint_server.domain.product import PlacedProduct, Product
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Intermediates:
-    """What an advert was made of on the way.
+    """The intermediate pictures of an advert.
 
     Attributes:
         mask: The placed product's, of the canvas's size.
@@ -27,13 +27,13 @@ class Intermediates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What was done to a picture, in figures (see `imaging.receipt`).
+    """Figures about a finished picture (see `imaging.receipt`).
 
     Attributes:
         identity: Largest difference from the placed product inside its eroded mask, grey levels; 0 = untouched.
         expansion: How much the product seems to have grown, fraction of its area.
         seam: Colour step where passes meet, over that of their surroundings; 1 = none shows.
-        agreement: How well the scene shows its words, at most 1 (see `models.judgement`); only judged where several
+        agreement: How well the scene shows its prompts, at most 1 (see `models.scoring`); only scored where several
             candidates are compared.
     """
 
@@ -45,7 +45,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Safety:
-    """What the bundle's safety checker said while one picture was drawn.
+    """The verdicts of the bundle's safety checker on one picture.
 
     Attributes:
         refused_seeds: Seeds whose pictures it took for unsafe; other seeds were tried after each.
@@ -67,8 +67,8 @@ class Advert:
         split: The split line between lower and upper layer, fraction of the canvas's height.
         intermediates: The steps in between; None where the task has none.
         receipt: Its figures; None where there is no product.
-        safety: What the safety checker said; None where the bundle has none.
-        warnings: Sentences about what was adjusted for this picture, or does not look right in it.
+        safety: The safety checker's verdicts; None where the bundle has none.
+        warnings: Sentences about what was adjusted for this picture, or may be wrong in it.
     """
 
     picture: Pixels
@@ -95,12 +95,12 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Answer:
-    """What the engine made of one request.
+    """The engine's results for one request.
 
     Attributes:
         adverts: One for each seed, in order; empty for the `mask` task.
         product: The product in its photo; None for the `background` task.
-        proposals: What Segment Anything answered, where it was asked.
+        proposals: Segment Anything's masks, where it ran.
         timings: Where the time went.
     """
 
@@ -132,7 +132,7 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """What is loaded, as every answer tells it."""
+    """What is loaded, as every answer reports it."""
 
     bundle: str
     device: str

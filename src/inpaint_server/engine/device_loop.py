@@ -4,7 +4,7 @@ A pass can join and leave at any step. A pass whose request was ended early (can
 before its next step, and the device is free for the others.
 
 The device fails for good when the backend reports `DeviceFailed`, when the loop itself raises, or when a model call
-hangs: every work gets the error, and whoever owns the process is called to end it.
+hangs: every work gets the error, and a listener is called, which ends the process.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class DeviceLoop(Generic[D]):
             self._ended.set()
 
     def _watch(self) -> None:
-        """Notice a model call that hangs; `_run` itself reports whatever ends its thread."""
+        """Notice a model call that hangs; `_run` itself reports an error that ends its thread."""
         while not self._ended.wait(min(1.0, self._call_timeout_s / 4)):
             began = self._call_began
             if began is not None and time.monotonic() - began > self._call_timeout_s:
@@ -117,7 +117,7 @@ class DeviceLoop(Generic[D]):
                 return
 
     def _fail(self, reason: str) -> None:
-        """The device is of no more use: fail every work, and call whoever owns the process."""
+        """The device is of no more use: fail every work, and call the listener."""
         with self._lock:
             if self._failure is not None:
                 return

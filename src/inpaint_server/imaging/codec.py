@@ -181,7 +181,7 @@ def _open(data: bytes, max_pixels: int, field: str) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except MemoryError:
         raise
-    except Exception as error:  # whatever a parser raises on a stranger's bytes is about those bytes
+    except Exception as error:  # any error of a parser is about the bytes it was given
         raise InvalidRequest(
             f"`{field}` cannot be read as a picture: send a whole PNG, JPEG or WebP file.", field=field
         ) from error

@@ -1,4 +1,4 @@
-"""The scene's light on the product: a gentle tint, for those who ask for it."""
+"""The scene's light on the product: a gentle tint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inpaint_server.domain.arrays import Pixels, UInt8Array, frozen_array
 from inpaint_server.domain.product import PlacedProduct
 
 _MOST: Final = 1.35
-"""No channel is made brighter or darker than by this factor: more is a filter, not light."""
+"""The most that a channel is scaled by, up or down: more looks like a filter, not like light."""
 
 _NORM: Final = 6
 
@@ -22,7 +22,7 @@ def match_light(scene: Pixels, placed: PlacedProduct, photo: Pixels, strength: f
 
     Each channel is scaled by the ratio of the two lights (von Kries), each light estimated by the Minkowski norm of
     its picture (Finlayson and Trezzi, Shades of Gray and Colour Constancy, 2004). This changes the product's pixels,
-    and the receipt's `identity` says by how much.
+    and the receipt's `identity` is the largest change.
 
     Args:
         scene: H x W x 3, the canvas behind the product.

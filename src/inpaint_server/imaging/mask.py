@@ -43,7 +43,7 @@ def find_product(photo: Pixels, mask: ProductMask) -> Product:
 def drop_strays(mask: ProductMask) -> ProductMask:
     """What a segmenter found, without the pieces that lie apart from the largest one.
 
-    For found masks only: a mask that somebody made may well show two things apart.
+    For found masks only: a mask that a caller sends may well show two things apart.
     """
     runs = find_runs(mask >= THRESHOLD, diagonal=True)
     if len(runs.rows) == 0:

@@ -28,7 +28,7 @@ _LANCZOS_REACH: Final = 3
 def place(product: Product, canvas: Size, rule: PlacementRule, rng: np.random.Generator) -> PlacedProduct:
     """Find the product's place and resample it, once, to its size there.
 
-    The box returned lies inside the canvas whatever is asked for: what is too large is shrunk, what would stick out
+    The box returned lies inside the canvas whatever the rule: what is too large is shrunk, what would stick out
     is moved. Its placement, given back as the rule, leads to the same box.
 
     Args:

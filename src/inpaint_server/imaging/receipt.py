@@ -90,7 +90,7 @@ def fault(receipt: Receipt | None) -> float:
 
 
 def product_points(placed: PlacedProduct) -> tuple[Point, ...]:
-    """Pixels of the canvas that are the product's own, for a segmenter to be asked about: far inside, and far apart.
+    """Pixels of the canvas that are the product's own, as prompts for a segmenter: far inside, and far apart.
 
     The first lies furthest inside. Each other one is, of those at least a quarter as far inside, the furthest from all
     before it (Gonzalez, Clustering to Minimize the Maximum Intercluster Distance, 1985, section 3). From one point

@@ -12,7 +12,7 @@ from inpaint_server.domain.product import PlacedProduct
 from inpaint_server.imaging.neighbourhood import box_mean
 
 _DEPTH: Final = 0.35
-"""How far down the mirror image is seen, fraction of the product's height; it fades out linearly."""
+"""How far down the mirror image is visible, fraction of the product's height; it fades out linearly."""
 
 _BLUR: Final = 0.006
 """Its blur, fraction of the product's longer side: no table is a mirror."""
@@ -26,7 +26,7 @@ def cast_reflection(canvas: Pixels, placed: PlacedProduct, strength: float) -> P
     Args:
         canvas: H x W x 3.
         placed: The product on it.
-        strength: How much of the product is seen at its foot, 0 to 1; 0 gives the canvas itself.
+        strength: How much of the product is visible at its foot, 0 to 1; 0 gives the canvas itself.
     """
     if strength == 0:
         return canvas

@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from inpaint_server import __version__
-from inpaint_server.catalog.presets import Scenes
+from inpaint_server.catalog.presets import Presets
 from inpaint_server.client import AsyncClient, Retry
 from inpaint_server.client.response import JSON, from_error
 from inpaint_server.client.transport import is_url
@@ -33,7 +33,7 @@ _HEADERS: Final = {
 }
 
 
-def build(target: str, scenes: Scenes) -> Starlette:
+def build(target: str, scenes: Presets) -> Starlette:
     """The studio over a server's URL or a SageMaker endpoint's name.
 
     Only this machine's own browser is answered: another site's page can neither read it (the Host header is checked)

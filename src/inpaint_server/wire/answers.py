@@ -94,7 +94,7 @@ class InvocationAnswer(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """What went wrong, in one sentence that says what to change."""
+    """The error, in one sentence that says what to change."""
 
     code: str
     message: str
