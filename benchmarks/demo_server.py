@@ -37,6 +37,6 @@ def open_files(pids: list[int]) -> int:
 
 def advert_is_good(server: Server) -> None:
     """A good request is answered well."""
-    order = advert(5)
-    fault = order.fault(server.request("POST", "/invocations", order.body, order.headers))
+    sample = advert(5)
+    fault = sample.problem(server.send(sample))
     assert not fault, fault

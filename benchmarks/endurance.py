@@ -28,7 +28,7 @@ from rich.progress import track
 
 from benchmarks.demo_server import advert_is_good, demo_server, open_files, private_megabytes
 from testing.running import Server
-from testing.traffic import mixed
+from testing.traffic import random_request
 
 SMALL_CACHES = {
     f"INPAINT_{name}_CACHE_MB": megabytes
@@ -68,17 +68,17 @@ class Clients:
     def _run(self, seed: int) -> None:
         draw = random.Random(seed)  # noqa: S311 - traffic, not secrets
         while not self._stop.is_set():
-            order = mixed(draw)
+            sample = random_request(draw)
             if draw.random() < 0.05:
-                leave_early(self._server.port, order.body)
+                leave_early(self._server.port, sample.body)
                 self.sent["left early"] += 1
                 continue
             begun = time.perf_counter()
-            reply = self._server.request("POST", "/invocations", order.body, order.headers)
-            if order.kind == "advert":
+            reply = self._server.send(sample)
+            if sample.kind == "advert":
                 self._taken.append((time.perf_counter() - begun) * 1000)
-            self.sent[f"{order.kind} {reply.status}"] += 1
-            if fault := order.fault(reply):
+            self.sent[f"{sample.kind} {reply.status}"] += 1
+            if fault := sample.problem(reply):
                 self.faults.append(fault)
 
     def taken(self) -> tuple[float, ...]:

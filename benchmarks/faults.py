@@ -2,9 +2,9 @@
 
     python -m benchmarks.faults [--rounds 3] [--load-seconds 20]
 
-Each round kills the engine, the front door's Java, its guard, a handler's worker and the process that workers are
+Each round kills the engine, the front door's Java, its launcher, a handler's worker and the process that workers are
 forked from, at idle, in a mask, in a pass and in encoding (the request stands at that stage: see
-`testing/gated_engine.py`); two more kills are the supervisor's.
+`testing/plain_engine.py`); two more kills are the supervisor's.
 Fails where a caller gets half an answer or one that is not JSON, where the server is not back 10 s after what its parts
 took to load, where a process is left behind, or where a part was started more often than it was killed.
 """
@@ -22,13 +22,12 @@ from typing import Annotated
 
 import typer
 
-from testing.faults import ANSWERED, STAGES, Outcome, strike
-from testing.gated_servers import plain_server
+from testing.faults import STAGES, CallResult, KillReport, kill_at_stage
 from testing.running import Server
 from testing.traffic import advert
 
 BACK_WITHIN_S = 10.0
-DOOR_PARTS = ("Java", "guard", "workers' parent")
+DOOR_PARTS = ("Java", "launcher", "workers' parent")
 STARTED_EVENTS = {"engine": "engine_warm", **dict.fromkeys(DOOR_PARTS, "front_door_open")}
 
 
@@ -36,16 +35,16 @@ class Report:
     """The rows of the table, and what went wrong."""
 
     def __init__(self) -> None:
-        self.rows: defaultdict[tuple[str, str], list[tuple[Outcome, float]]] = defaultdict(list)
+        self.rows: defaultdict[tuple[str, str], list[tuple[KillReport, float]]] = defaultdict(list)
         self.faults: list[str] = []
         self.kills = 0
 
-    def add(self, part: str, stage: str, outcome: Outcome, load: float) -> None:
+    def add(self, part: str, stage: str, outcome: KillReport, load: float) -> None:
         """One kill, and the seconds the part took to load again."""
         self.kills += 1
         typer.echo(f"kill {self.kills}: {part}, {stage}, back after {outcome.seconds:.1f} s", err=True)
         self.rows[part, stage].append((outcome, load))
-        self.faults += [f"{part}, {stage}: {fault}" for fault in outcome.faults]
+        self.faults += [f"{part}, {stage}: {fault}" for fault in outcome.problems]
         if outcome.seconds > BACK_WITHIN_S + load:
             self.faults.append(f"{part}, {stage}: back after {outcome.seconds:.1f} s, {load:.1f} s of them loading")
 
@@ -62,16 +61,15 @@ class Report:
             print(f"| {part} | {stage} | {len(kills)} | {told} | {slowest:.1f} | {load:.1f} |")
 
 
-def how(seen: object) -> str:
-    """What a caller saw, in a word."""
-    reply = getattr(seen, "reply", None)
-    return str(reply.status) if reply is not None else getattr(seen, "how", ANSWERED)
+def how(result: CallResult) -> str:
+    """What a caller received, in a word."""
+    return result.outcome if result.reply is None else str(result.reply.status)
 
 
 def gated_server(folder: Path, **environment: str) -> Server:
     """The demo bundle behind gates."""
     variables = {"GATES": str(folder), "PLAIN": "0", "INPAINT_BUNDLE": "demo", "INPAINT_QUEUE": "4", **environment}
-    return plain_server(**variables)
+    return Server(environment=variables)
 
 
 def kill_everything(report: Report, rounds: int) -> None:
@@ -81,7 +79,7 @@ def kill_everything(report: Report, rounds: int) -> None:
             server.wait_for("serving", 300)
             for number in range(rounds * len(STAGES)):
                 stage = STAGES[number % len(STAGES)]
-                outcome = strike(server, Path(folder), part, stage, number)
+                outcome = kill_at_stage(server, Path(folder), part, stage, number)
                 report.add(part, stage, outcome, seconds_to_load(server, part))
             if code := server.stop():
                 report.faults.append(f"{part}: exit code {code}")
@@ -110,14 +108,14 @@ def kill_supervisors(report: Report) -> None:
     for stage in ("idle", "pass"):
         with tempfile.TemporaryDirectory() as folder, gated_server(Path(folder)) as server:
             server.wait_for("serving", 300)
-            report.add("supervisor", stage, strike(server, Path(folder), "supervisor", stage, 1), 0.0)
+            report.add("supervisor", stage, kill_at_stage(server, Path(folder), "supervisor", stage, 1), 0.0)
             server.wait_until_gone()
             server.wait()
 
 
 def slow_start(load: float) -> str:
     """A bundle that takes so long to load: never a 200 of /ping before it is warm; the first request is served."""
-    with gated_server(Path(os.devnull), SLOW_LOAD_S=str(load)) as server, ThreadPoolExecutor(1) as pool:
+    with gated_server(Path(os.devnull), LOAD_S=str(load)) as server, ThreadPoolExecutor(1) as pool:
         begun = time.monotonic()
         warm = pool.submit(server.wait_for, "engine_warm", 300)
         asked, early = 0, 0
@@ -126,8 +124,8 @@ def slow_start(load: float) -> str:
             asked += 1
             time.sleep(0.05)  # noqa: TID251 - a client's pause between two questions
         server.wait_for("serving", 300)
-        order = advert(1)
-        fault = order.fault(server.request("POST", "/invocations", order.body, order.headers))
+        sample = advert(1)
+        fault = sample.problem(server.send(sample))
         server.stop()
     seconds = time.monotonic() - begun
     print(f"\nslow start: warm after {seconds:.0f} s, /ping asked {asked} times before: {early} times 200")
@@ -138,9 +136,9 @@ def stop_in_the_middle() -> str:
     """SIGTERM with eight requests running."""
     with tempfile.TemporaryDirectory() as folder, gated_server(Path(folder), INPAINT_QUEUE="16") as server:
         server.wait_for("serving", 300)
-        orders = [advert(seed, width=128, height=128, steps=8) for seed in range(8)]
+        samples = [advert(seed, width=128, height=128, steps=8) for seed in range(8)]
         with ThreadPoolExecutor(8) as pool:
-            replies = [pool.submit(server.request, "POST", "/invocations", o.body, o.headers) for o in orders]
+            replies = [pool.submit(server.send, sample) for sample in samples]
             while not all(reply.running() for reply in replies):
                 pass
             time.sleep(1.0)  # noqa: TID251 - until all eight have reached the engine
@@ -148,7 +146,9 @@ def stop_in_the_middle() -> str:
             begun = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             faults = [
-                fault for order, reply in zip(orders, replies, strict=True) if (fault := order.fault(reply.result()))
+                fault
+                for sample, reply in zip(samples, replies, strict=True)
+                if (fault := sample.problem(reply.result()))
             ]
             good = sum(reply.result().status == 200 for reply in replies)
         code = server.wait(60)

@@ -18,7 +18,7 @@ from rich.progress import track
 
 from benchmarks.demo_server import advert_is_good, demo_server, private_megabytes
 from benchmarks.endurance import SMALL_CACHES
-from testing.hostile import fault, hostile
+from testing.malformed import malformed_request, problem
 
 LIMITS = {"INPAINT_MAX_CANVAS_MEGAPIXELS": "0.03", "INPAINT_DEADLINE_S": "3"}
 TOLERANCE = 1.05
@@ -40,10 +40,9 @@ def main(
         for one in track(range(number), disable=not sys.stdout.isatty()):
             if one == number // 10:
                 at_start = private_megabytes(server.pids())
-            order = hostile(draw)
-            reply = server.request("POST", "/invocations", order.body, order.headers)
+            reply = server.send(malformed_request(draw))
             answers[reply.status] += 1
-            if wrong := fault(reply):
+            if wrong := problem(reply):
                 faults.append(wrong)
         advert_is_good(server)
         at_end = private_megabytes(server.pids())

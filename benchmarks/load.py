@@ -56,15 +56,15 @@ class Load:
     def _send(self, client: int) -> None:
         draw = random.Random(client)  # noqa: S311 - traffic, not secrets
         while not self._stop.is_set():
-            order = advert(draw.randrange(2**32), steps=4)
+            sample = advert(draw.randrange(2**32), steps=4)
             self.sent += 1
             begun = time.perf_counter()
-            seen = send(self._server, order)
+            seen = send(self._server, sample)
             if seen.reply is None:
-                self.faults[seen.how] += 1
+                self.faults[seen.outcome] += 1
                 continue
             self.taken[str(seen.reply.status)].append((time.perf_counter() - begun) * 1000)
-            if wrong := order.fault(seen.reply):
+            if wrong := sample.problem(seen.reply):
                 self.faults[wrong] += 1
             if seen.reply.status == 503:
                 self.faults["503 without Retry-After"] += "retry-after" not in seen.reply.headers

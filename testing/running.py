@@ -1,4 +1,4 @@
-"""A server started as an operator starts one, watched through its door, its log and the kernel; never by sleeping."""
+"""A server started as an operator starts one, observed through its port, its log and the kernel; never by sleeping."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-FAKE_ENGINE = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
-QUICK = {"check_interval": 0.2, "probe": 0.7, "engine_unresponsive": 2.5, "front_door_unresponsive": 2.0}
+if TYPE_CHECKING:
+    from testing.traffic import SampleRequest
+
+ROOT = Path(__file__).parents[1]
+PLAIN_ENGINE = [sys.executable, "-m", "testing.plain_engine"]
+ECHO_ENGINE = [sys.executable, "-m", "testing.echo_engine"]
 _ENDED: dict[str, Any] = {}
 RUN = """
 import json, sys
@@ -35,7 +39,7 @@ raise SystemExit(supervisor.run(settings.read(), engine_command=sys.argv[2:], ti
 
 
 def free_port() -> int:
-    """A port nobody has, below the kernel's own range and the front door's bound."""
+    """A free port, below the kernel's own range and the front door's highest."""
     while True:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as probe:
@@ -58,20 +62,22 @@ class Reply:
 
 
 class Gate:
-    """A named pipe that a process stops at until the test opens it."""
+    """A named pipe that holds the first thread of a process that comes to it until the test opens it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         os.mkfifo(path)
         self._end: int | None = None
 
-    def arrived(self) -> None:
-        """Wait until somebody stands at the gate."""
+    def wait_for_arrival(self) -> None:
+        """Wait until a thread is held; threads that come later pass."""
         self._end = os.open(self.path, os.O_WRONLY)
+        self.path.unlink()
 
     def open(self) -> None:
+        """Let the held thread go on."""
         if self._end is None:
-            self.arrived()
+            self.wait_for_arrival()
         assert self._end is not None
         os.close(self._end)
         self._end = None
@@ -83,31 +89,33 @@ class Server:
     Args:
         engine: The engine's command.
         environment: Variables on top of the test's own.
-        timeouts: Fields of `SupervisorTimeouts`.
-        command: Instead of all this, a whole command line.
+        timeouts: Fields of `SupervisorTimeouts`; default: an endpoint's.
+        command: A whole command line, in place of engine and timeouts.
+        port: The public port; default: a free one.
     """
 
     def __init__(
         self,
-        engine: Sequence[str] = FAKE_ENGINE,
+        engine: Sequence[str] = PLAIN_ENGINE,
         environment: dict[str, str] | None = None,
         timeouts: dict[str, float] | None = None,
         command: Sequence[str] | None = None,
         port: int | None = None,
     ) -> None:
         self.port = port or free_port()
-        self._mark = f"TEST_SERVER={uuid.uuid4()}"
-        name, value = self._mark.split("=")
+        self._marker = f"TEST_SERVER={uuid.uuid4()}"
+        name, value = self._marker.split("=")
         variables = {
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
             "INPAINT_QUEUE": "8",
             "INPAINT_MAX_BATCH": "2",
+            "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
             name: value,
         }
         self._temp = tempfile.TemporaryDirectory(prefix="serving-")  # short: a socket's path has 107 characters
         variables["TMPDIR"] = self._temp.name
         self.process = subprocess.Popen(
-            command or [sys.executable, "-c", RUN, json.dumps(QUICK | (timeouts or {})), *engine],
+            command or [sys.executable, "-c", RUN, json.dumps(timeouts or {}), *engine],
             env={**os.environ, **variables, **(environment or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -156,22 +164,32 @@ class Server:
         finally:
             connection.close()
 
-    def invoke(self, body: bytes = b"{}", content_type: str = "application/json", **order: object) -> Reply:
+    def send(self, sample: SampleRequest) -> Reply:
+        """POST /invocations."""
+        return self.request("POST", "/invocations", sample.body, sample.headers)
+
+    def invoke(self, body: bytes, content_type: str = "application/json", **attributes: object) -> Reply:
+        """POST /invocations, with custom attributes as JSON."""
         headers = {"Content-Type": content_type}
-        if order:
-            headers["X-Amzn-SageMaker-Custom-Attributes"] = json.dumps(order)
+        if attributes:
+            headers["X-Amzn-SageMaker-Custom-Attributes"] = json.dumps(attributes)
         return self.request("POST", "/invocations", body, headers)
 
     def ping(self) -> int | None:
-        """The status of /ping; None: nobody listens."""
+        """The status of /ping; None: nothing listens."""
         try:
             return self.request("GET", "/ping").status
         except ConnectionRefusedError:
             return None
 
-    def pids(self, word: str = "") -> list[int]:
-        """Every process of this server, wherever it hangs in the tree, whose command line contains `word`."""
-        return [int(path.name) for path in Path("/proc").glob("[0-9]*") if self._is_ours(int(path.name), word)]
+    def pids(self, text: str = "") -> list[int]:
+        """Every process of this server, anywhere in the process tree, whose command line contains `text`."""
+        return [int(path.name) for path in Path("/proc").glob("[0-9]*") if self._is_own(int(path.name), text)]
+
+    def kill_engine(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send the engine's process a signal."""
+        [engine] = self.pids("plain_engine --uds")
+        os.kill(engine, number)
 
     def parent_of_workers(self) -> int:
         """The process that the front door's workers are forked from."""
@@ -179,16 +197,16 @@ class Server:
         parents = {pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) for pid in workers}
         return next(pid for pid, parent in parents.items() if parent not in workers)
 
-    def _is_ours(self, pid: int, word: str) -> bool:
+    def _is_own(self, pid: int, text: str) -> bool:
         try:
             environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
         except (FileNotFoundError, PermissionError, ProcessLookupError):
             return False
-        return self._mark.encode() in environment and word in command and pid != os.getpid()
+        return self._marker.encode() in environment and text in command and pid != os.getpid()
 
     def wait_until_gone(self, seconds: float = 10) -> None:
-        """Wait for the end of every process of this server."""
+        """Wait until every process of this server has ended."""
         end = time.monotonic() + seconds
         for pid in self.pids():
             try:

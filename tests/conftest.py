@@ -1,4 +1,4 @@
-"""What holds for every test, and the servers that more than one area asks."""
+"""Set-up of all tests, and the servers that several folders use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from inpaint_server.settings import let_waiting_threads_sleep
-from testing.quick_server import QuickServer
+from testing.plain_server import PlainServer
 from testing.running import Server, free_port
 
 # Before any test module imports torch: its threads must not spin on the cores that servers under test need.
@@ -29,7 +29,7 @@ def real_server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def quick_server() -> Iterator[QuickServer]:
-    """The engine's own app before a painter of plain colours: every word of the wire, in milliseconds."""
-    with QuickServer() as running:
+def plain_server() -> Iterator[PlainServer]:
+    """The engine's application with a backend of plain colours: the whole wire, in milliseconds."""
+    with PlainServer() as running:
         yield running

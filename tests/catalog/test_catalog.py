@@ -19,7 +19,7 @@ from inpaint_server.client import Result
 from inpaint_server.wire.schema import InvocationRequest
 from testing.browser import chromium
 from testing.plain_backend import PlainPass
-from testing.quick_server import QuickServer
+from testing.plain_server import PlainServer
 from testing.running import free_port
 from testing.runtime_proxy import RuntimeProxy
 
@@ -62,28 +62,28 @@ def told(out: Path) -> list[dict[str, Any]]:
     return json.loads((out / "report.json").read_text())
 
 
-def test_killed_half_way_and_started_again_no_row_is_done_twice(quick_server: QuickServer, tmp_path: Path):
+def test_killed_half_way_and_started_again_no_row_is_done_twice(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop"), tmp_path / "out"
-    arguments = [source, "--out", out, "--endpoint", quick_server.url]
+    arguments = [source, "--out", out, "--endpoint", plain_server.url]
     process = subprocess.Popen([*COMMAND, *map(str, arguments)], stdout=subprocess.DEVNULL)
 
     def kill_half_way(_: Sequence[PlainPass]) -> None:
-        if len(quick_server.bodies) >= 25:
+        if len(plain_server.bodies) >= 25:
             process.send_signal(signal.SIGKILL)
 
-    quick_server.painter.before_step = kill_half_way
+    plain_server.backend.before_step = kill_half_way
     assert process.wait(60) == -signal.SIGKILL
     done = (out / "journal.jsonl").read_text().count('"files"')
-    before = {body["seed"] for body in quick_server.bodies[:done]}
+    before = {body["seed"] for body in plain_server.bodies[:done]}
     assert 10 <= done < 45
-    quick_server.painter.before_step = lambda _: None
-    quick_server.bodies.clear()
+    plain_server.backend.before_step = lambda _: None
+    plain_server.bodies.clear()
 
     second = run(*arguments)
 
     assert second.returncode == 1
     assert "45 adverts, 5 failed" in second.stdout
-    assert len(quick_server.bodies) <= 46 - done, "rows that were done are not asked for again"
+    assert len(plain_server.bodies) <= 46 - done, "rows that were done are not asked for again"
     rows = told(out)
     assert [row["row"] for row in rows] == list(range(1, 51))
     assert {row["row"] for row in rows if row["status"] == "failed"} == set(BROKEN)
@@ -95,15 +95,15 @@ def test_killed_half_way_and_started_again_no_row_is_done_twice(quick_server: Qu
         assert row["seeds"] == ([row["row"]] if row["status"] == "done" else [])
     assert before <= {row["row"] for row in rows}
 
-    quick_server.bodies.clear()
+    plain_server.bodies.clear()
     assert "45 adverts, 5 failed" in run(*arguments).stdout
-    assert quick_server.bodies == [], "a third start has nothing to ask: even the refusal is known"
+    assert plain_server.bodies == [], "a third start has nothing to ask: even the refusal is known"
 
 
 @pytest.mark.browser
-def test_the_report_opens_in_a_browser_with_a_row_for_each_product(quick_server: QuickServer, tmp_path: Path):
+def test_the_report_opens_in_a_browser_with_a_row_for_each_product(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop"), tmp_path / "out"
-    run(source, "--out", out, "--endpoint", quick_server.url)
+    run(source, "--out", out, "--endpoint", plain_server.url)
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 390, "height": 844})
         page.goto((out / "report.html").as_uri())
@@ -119,11 +119,11 @@ def test_the_report_opens_in_a_browser_with_a_row_for_each_product(quick_server:
         assert "multiple of 8" in page.locator("#row-31 .reason").inner_text()
 
 
-def test_the_table_can_be_opened_in_a_spreadsheet(quick_server: QuickServer, tmp_path: Path):
+def test_the_table_can_be_opened_in_a_spreadsheet(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=8), tmp_path / "out"
     (source.parent / "=1+1.png").write_bytes(b"")
     source.write_text(source.read_text() + "=1+1.png,=1+1,beach,,,64,9\n")
-    run(source, "--out", out, "--endpoint", quick_server.url)
+    run(source, "--out", out, "--endpoint", plain_server.url)
     with (out / "report.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["done"] * 6 + ["failed", "done", "failed"]
@@ -131,34 +131,34 @@ def test_the_table_can_be_opened_in_a_spreadsheet(quick_server: QuickServer, tmp
     assert rows[8]["name"] == "'=1+1"
 
 
-def test_a_damaged_journal_line_costs_one_row_and_no_more(quick_server: QuickServer, tmp_path: Path):
+def test_a_damaged_journal_line_costs_one_row_and_no_more(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=5), tmp_path / "out"
-    run(source, "--out", out, "--endpoint", quick_server.url)
+    run(source, "--out", out, "--endpoint", plain_server.url)
     journal = (out / "journal.jsonl").read_bytes()
     (out / "journal.jsonl").write_bytes(journal[:-20])
-    quick_server.bodies.clear()
-    assert "5 adverts, 0 failed" in run(source, "--out", out, "--endpoint", quick_server.url).stdout
-    assert len(quick_server.bodies) == 1
-    quick_server.bodies.clear()
-    assert run(source, "--out", out, "--endpoint", quick_server.url).returncode == 0
-    assert quick_server.bodies == []
+    plain_server.bodies.clear()
+    assert "5 adverts, 0 failed" in run(source, "--out", out, "--endpoint", plain_server.url).stdout
+    assert len(plain_server.bodies) == 1
+    plain_server.bodies.clear()
+    assert run(source, "--out", out, "--endpoint", plain_server.url).returncode == 0
+    assert plain_server.bodies == []
 
 
-def test_a_picture_that_was_deleted_is_made_again(quick_server: QuickServer, tmp_path: Path):
+def test_a_picture_that_was_deleted_is_made_again(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=3), tmp_path / "out"
-    run(source, "--out", out, "--endpoint", quick_server.url)
+    run(source, "--out", out, "--endpoint", plain_server.url)
     (out / told(out)[1]["files"][0]).unlink()
-    quick_server.bodies.clear()
-    run(source, "--out", out, "--endpoint", quick_server.url)
-    assert [body["seed"] for body in quick_server.bodies] == [2]
+    plain_server.bodies.clear()
+    run(source, "--out", out, "--endpoint", plain_server.url)
+    assert [body["seed"] for body in plain_server.bodies] == [2]
 
 
 def test_a_refusal_that_passes_costs_nothing_and_one_that_does_not_is_tried_at_the_next_start(
-    quick_server: QuickServer, tmp_path: Path
+    plain_server: PlainServer, tmp_path: Path
 ):
     source, out = catalogue(tmp_path / "shop", rows=3), tmp_path / "out"
-    arguments = [source, "--out", out, "--endpoint", quick_server.url, "--workers", 1]
-    quick_server.refusals[:] = [(503, {}), (500, {})]
+    arguments = [source, "--out", out, "--endpoint", plain_server.url, "--workers", 1]
+    plain_server.refusals[:] = [(503, {}), (500, {})]
     first = run(*arguments)
     assert first.returncode == 1
     assert [row["status"] for row in told(out)] == ["failed", "done", "done"]
@@ -167,17 +167,17 @@ def test_a_refusal_that_passes_costs_nothing_and_one_that_does_not_is_tried_at_t
     assert [row["status"] for row in told(out)] == ["done"] * 3
 
 
-def test_the_same_picture_is_asked_for_once(quick_server: QuickServer, tmp_path: Path):
+def test_the_same_picture_is_asked_for_once(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=2), tmp_path / "out"
     source.write_text(source.read_text() + source.read_text().splitlines()[1] + "\n")
-    run(source, "--out", out, "--endpoint", quick_server.url)
-    assert len(quick_server.bodies) == 2
+    run(source, "--out", out, "--endpoint", plain_server.url)
+    assert len(plain_server.bodies) == 2
     rows = told(out)
     assert rows[2]["same_as_row"] == 1
     assert rows[2]["files"] == rows[0]["files"]
 
 
-def test_a_server_that_is_not_there_stops_the_run_and_says_how_to_go_on(quick_server: QuickServer, tmp_path: Path):
+def test_a_server_that_is_not_there_stops_the_run_and_says_how_to_go_on(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=4), tmp_path / "out"
     from inpaint_server.catalog import command
     from inpaint_server.catalog.presets import load
@@ -195,35 +195,35 @@ def test_a_server_that_is_not_there_stops_the_run_and_says_how_to_go_on(quick_se
     assert [outcome.status for outcome in outcomes] == ["waiting"] * 4
     assert url in outcomes[0].entry.reason
     assert "Still to do" in (out / "report.html").read_text()
-    assert run(source, "--out", out, "--endpoint", quick_server.url).returncode == 0
+    assert run(source, "--out", out, "--endpoint", plain_server.url).returncode == 0
 
 
-def test_a_second_run_in_the_same_folder_is_refused(quick_server: QuickServer, tmp_path: Path):
+def test_a_second_run_in_the_same_folder_is_refused(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=2), tmp_path / "out"
     from inpaint_server.catalog.journal import Journal
 
     with Journal(out):
-        refused = run(source, "--out", out, "--endpoint", quick_server.url)
+        refused = run(source, "--out", out, "--endpoint", plain_server.url)
     assert refused.returncode == 1
     assert "Wait for the other run" in refused.stderr
-    assert quick_server.bodies == []
+    assert plain_server.bodies == []
 
 
-def test_a_folder_of_photos_takes_its_words_from_the_command_line(quick_server: QuickServer, tmp_path: Path):
+def test_a_folder_of_photos_takes_its_words_from_the_command_line(plain_server: PlainServer, tmp_path: Path):
     photos = catalogue(tmp_path / "shop", rows=3).parent
     words = ["--scene", "kitchen", "--foreground", "a shelf for {photo}", "--set", "num_images=2", "--set", "seed=4"]
-    made = run(photos, "--out", tmp_path / "out", "--endpoint", quick_server.url, *words)
+    made = run(photos, "--out", tmp_path / "out", "--endpoint", plain_server.url, *words)
     assert "6 adverts, 1 failed" in made.stdout, "three photos, and one that is damaged"
-    assert {body["seed"] for body in quick_server.bodies} == {4}
+    assert {body["seed"] for body in plain_server.bodies} == {4}
     assert len(list((tmp_path / "out" / "adverts").glob("1-*-5.png"))) == 1
-    wrong = run(photos, "--endpoint", quick_server.url, "--set", "widht=3")
+    wrong = run(photos, "--endpoint", plain_server.url, "--set", "widht=3")
     assert wrong.returncode == 1
     assert "widht=3" in wrong.stderr
 
 
-def test_an_endpoint_is_asked_by_its_name(quick_server: QuickServer, tmp_path: Path):
+def test_an_endpoint_is_asked_by_its_name(plain_server: PlainServer, tmp_path: Path):
     source = catalogue(tmp_path / "shop", rows=3)
-    with RuntimeProxy(quick_server.port) as proxy:
+    with RuntimeProxy(plain_server.port) as proxy:
         account = {
             "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": proxy.url,
             "AWS_ACCESS_KEY_ID": "test",
@@ -234,7 +234,7 @@ def test_an_endpoint_is_asked_by_its_name(quick_server: QuickServer, tmp_path: P
     assert "3 adverts, 0 failed" in asked.stdout
 
 
-def test_the_same_file_drives_batch_transform(quick_server: QuickServer, tmp_path: Path):
+def test_the_same_file_drives_batch_transform(plain_server: PlainServer, tmp_path: Path):
     source, lines = catalogue(tmp_path / "shop"), tmp_path / "lines.jsonl"
     written = run(source, "--batch-transform", lines)
     assert written.returncode == 1
@@ -242,11 +242,11 @@ def test_the_same_file_drives_batch_transform(quick_server: QuickServer, tmp_pat
     assert "gone.png" in written.stdout
     requests = [InvocationRequest.model_validate_json(line) for line in lines.read_text().splitlines()]
     assert requests[0].foreground_prompt == "a towel for Product 1"
-    assert quick_server.bodies == []
+    assert plain_server.bodies == []
     import httpx
 
     two = b"".join(lines.read_bytes().splitlines(keepends=True)[:2])
     answer = httpx.post(
-        f"{quick_server.url}/invocations", content=two, headers={"Content-Type": "application/jsonlines"}
+        f"{plain_server.url}/invocations", content=two, headers={"Content-Type": "application/jsonlines"}
     )
     assert [Result.from_json(line).pictures[0].seed for line in answer.text.splitlines()] == [1, 2]

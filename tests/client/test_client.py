@@ -19,7 +19,7 @@ from inpaint_server import errors
 from inpaint_server.client import AsyncClient, Client, Fields, RawResponse, Result, Retry
 from inpaint_server.client.response import JSON
 from inpaint_server.wire.schema import InvocationRequest
-from testing.quick_server import QuickServer
+from testing.plain_server import PlainServer
 from testing.running import Server, free_port
 from testing.runtime_proxy import RuntimeProxy
 
@@ -50,12 +50,12 @@ def test_every_field_of_a_request_has_its_type():
 
 
 @pytest.mark.parametrize("kind", ["image", "bytes", "path"])
-def test_a_photo_may_be_a_picture_its_file_or_its_path(quick_server: QuickServer, tmp_path: Path, kind: str):
+def test_a_photo_may_be_a_picture_its_file_or_its_path(plain_server: PlainServer, tmp_path: Path, kind: str):
     file = io.BytesIO()
     photo().save(file, "PNG")
     (tmp_path / "photo.png").write_bytes(file.getvalue())
     given = {"image": photo(), "bytes": file.getvalue(), "path": tmp_path / "photo.png"}[kind]
-    with Client(quick_server.url) as client:
+    with Client(plain_server.url) as client:
         result = client.advert(given, **words(num_images=2, return_layers=True))
     assert [picture.seed for picture in result.pictures] == [5, 6]
     assert result.image.size == (result.width, result.height) == (64, 64)
@@ -70,63 +70,63 @@ def test_a_photo_may_be_a_picture_its_file_or_its_path(quick_server: QuickServer
     assert result.model.bundle == "plain"
 
 
-def test_each_task_is_a_method(quick_server: QuickServer):
-    with Client(quick_server.url) as client:
+def test_each_task_is_a_method(plain_server: PlainServer):
+    with Client(plain_server.url) as client:
         masked = client.mask(photo())
         assert (masked.image.size, masked.format) == ((90, 60), "png")
         assert client.background(**words()).pictures[0].placement is None
         around = [{"region": "around", "prompt": "sand"}]
         assert client.inpaint(photo(), layers=around, return_layers=True).image.size == (64, 64)
-    assert [body["task"] for body in quick_server.bodies] == ["mask", "background", "inpaint"]
+    assert [body["task"] for body in plain_server.bodies] == ["mask", "background", "inpaint"]
 
 
-def test_a_mask_may_be_a_picture_too(quick_server: QuickServer):
-    with Client(quick_server.url) as client:
+def test_a_mask_may_be_a_picture_too(plain_server: PlainServer):
+    with Client(plain_server.url) as client:
         told = client.mask(photo().convert("RGB"), mask=photo().getchannel("A"))
     assert np.array_equal(np.asarray(told.image) > 127, np.asarray(photo().getchannel("A")) > 127)
 
 
-def test_the_saved_file_is_the_servers_own(quick_server: QuickServer, tmp_path: Path):
-    with Client(quick_server.url) as client:
+def test_the_saved_file_is_the_servers_own(plain_server: PlainServer, tmp_path: Path):
+    with Client(plain_server.url) as client:
         result = client.advert(photo(), **words(output_format="jpeg"))
     result.pictures[0].save(tmp_path / "advert.jpeg")
     assert (tmp_path / "advert.jpeg").read_bytes() == result.pictures[0].data
     assert Image.open(io.BytesIO(result.pictures[0].data)).format == "JPEG"
 
 
-def test_a_refusal_is_the_error_of_its_code_in_the_servers_words(quick_server: QuickServer):
-    with Client(quick_server.url) as client, pytest.raises(errors.InvalidRequest, match="multiple of 8") as refused:
+def test_a_refusal_is_the_error_of_its_code_in_the_servers_words(plain_server: PlainServer):
+    with Client(plain_server.url) as client, pytest.raises(errors.InvalidRequest, match="multiple of 8") as refused:
         client.advert(photo(), **words(width=65))
     assert refused.value.field == "width"
-    assert len(quick_server.bodies) == 1
+    assert len(plain_server.bodies) == 1
 
 
-def test_a_photo_that_is_not_there_is_said_before_anything_is_sent(quick_server: QuickServer):
-    with Client(quick_server.url) as client, pytest.raises(errors.InvalidRequest, match=r"no-such\.png"):
+def test_a_photo_that_is_not_there_is_said_before_anything_is_sent(plain_server: PlainServer):
+    with Client(plain_server.url) as client, pytest.raises(errors.InvalidRequest, match=r"no-such\.png"):
         client.advert("no-such.png", **words())
-    assert quick_server.bodies == []
+    assert plain_server.bodies == []
 
 
 @pytest.mark.parametrize("status", [503, 504])
-def test_what_passes_is_asked_again(quick_server: QuickServer, status: int):
-    quick_server.refusals[:] = [(status, {}), (status, {})]
-    with Client(quick_server.url, retry=AT_ONCE) as client:
+def test_what_passes_is_asked_again(plain_server: PlainServer, status: int):
+    plain_server.refusals[:] = [(status, {}), (status, {})]
+    with Client(plain_server.url, retry=AT_ONCE) as client:
         assert client.advert(photo(), **words()).pictures[0].seed == 5
 
 
 @pytest.mark.parametrize(("status", "kind"), [(503, errors.Overloaded), (504, errors.DeadlineExceeded)])
-def test_after_the_last_attempt_the_refusal_is_told(quick_server: QuickServer, status: int, kind: type[Exception]):
-    quick_server.refusals[:] = [(status, {})] * 3
-    with Client(quick_server.url, retry=Retry(attempts=2, first_wait_s=0.001)) as client, pytest.raises(kind):
+def test_after_the_last_attempt_the_refusal_is_told(plain_server: PlainServer, status: int, kind: type[Exception]):
+    plain_server.refusals[:] = [(status, {})] * 3
+    with Client(plain_server.url, retry=Retry(attempts=2, first_wait_s=0.001)) as client, pytest.raises(kind):
         client.advert(photo(), **words())
-    assert len(quick_server.refusals) == 1
+    assert len(plain_server.refusals) == 1
 
 
-def test_a_failure_of_the_server_is_not_asked_again(quick_server: QuickServer):
-    quick_server.refusals[:] = [(500, {}), (500, {})]
-    with Client(quick_server.url, retry=AT_ONCE) as client, pytest.raises(errors.Internal):
+def test_a_failure_of_the_server_is_not_asked_again(plain_server: PlainServer):
+    plain_server.refusals[:] = [(500, {}), (500, {})]
+    with Client(plain_server.url, retry=AT_ONCE) as client, pytest.raises(errors.Internal):
         client.advert(photo(), **words())
-    assert len(quick_server.refusals) == 1
+    assert len(plain_server.refusals) == 1
 
 
 class Refusing:
@@ -170,8 +170,8 @@ def test_nobody_listening_is_said_with_the_address():
         client.mask(photo())
 
 
-def test_another_server_is_not_mistaken_for_ours(quick_server: QuickServer):
-    with Client(f"{quick_server.url}/elsewhere") as client, pytest.raises(errors.NotFound):
+def test_another_server_is_not_mistaken_for_ours(plain_server: PlainServer):
+    with Client(f"{plain_server.url}/elsewhere") as client, pytest.raises(errors.NotFound):
         client.mask(photo())
     with pytest.raises(errors.Unreachable, match="no inpaint-server"):
         RawResponse(status=404, body=b"<html>").check()
@@ -179,10 +179,10 @@ def test_another_server_is_not_mistaken_for_ours(quick_server: QuickServer):
         Result.from_json(b'{"pictures": []}')
 
 
-def test_awaited_requests_run_side_by_side(quick_server: QuickServer):
+def test_awaited_requests_run_side_by_side(plain_server: PlainServer):
     async def work() -> list[Result]:
-        quick_server.refusals[:] = [(503, {})]
-        async with AsyncClient(quick_server.url, retry=AT_ONCE) as client:
+        plain_server.refusals[:] = [(503, {})]
+        async with AsyncClient(plain_server.url, retry=AT_ONCE) as client:
             seeds = (words(seed=seed) for seed in range(3))
             mask = client.mask(photo())
             scene = client.background(**words())
@@ -194,8 +194,8 @@ def test_awaited_requests_run_side_by_side(quick_server: QuickServer):
 
 
 @pytest.fixture
-def endpoint(quick_server: QuickServer, monkeypatch: pytest.MonkeyPatch):
-    with RuntimeProxy(quick_server.port) as proxy:
+def endpoint(plain_server: PlainServer, monkeypatch: pytest.MonkeyPatch):
+    with RuntimeProxy(plain_server.port) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", proxy.url)
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.setenv(name, "test")
@@ -203,8 +203,8 @@ def endpoint(quick_server: QuickServer, monkeypatch: pytest.MonkeyPatch):
         yield "adverts"
 
 
-def test_an_endpoint_is_asked_by_its_name(endpoint: str, quick_server: QuickServer):
-    quick_server.refusals[:] = [(503, {})]
+def test_an_endpoint_is_asked_by_its_name(endpoint: str, plain_server: PlainServer):
+    plain_server.refusals[:] = [(503, {})]
     with Client(endpoint, retry=AT_ONCE) as client:
         assert client.advert(photo(), **words()).pictures[0].seed == 5
         with pytest.raises(errors.InvalidRequest, match="multiple of 8"):
@@ -241,8 +241,8 @@ def shown(thing: object) -> dict[str, Any]:
     return DisplayFormatter().format(thing)[0]  # pyright: ignore[reportReturnType]
 
 
-def test_a_notebook_shows_the_picture_with_its_layers(quick_server: QuickServer):
-    with Client(quick_server.url) as client:
+def test_a_notebook_shows_the_picture_with_its_layers(plain_server: PlainServer):
+    with Client(plain_server.url) as client:
         result = client.advert(photo(), **words(num_images=2, return_layers=True))
     told = shown(result)
     assert Image.open(io.BytesIO(told["image/png"])).size == (64, 64)
@@ -253,8 +253,8 @@ def test_a_notebook_shows_the_picture_with_its_layers(quick_server: QuickServer)
     assert shown(result.pictures[0])["text/html"].count("<figcaption>") == 5
 
 
-def test_a_notebook_shows_warnings_as_text(quick_server: QuickServer):
-    with Client(quick_server.url) as client:
+def test_a_notebook_shows_warnings_as_text(plain_server: PlainServer):
+    with Client(plain_server.url) as client:
         reply = client.send(json.dumps({"task": "background", "background_prompt": "beach", "seed": 1}).encode())
     told = {**json.loads(reply.body), "warnings": ["<b>bold</b>"]}
     html = shown(Result.from_json(json.dumps(told)))["text/html"]

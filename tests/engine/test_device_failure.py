@@ -23,13 +23,16 @@ import sys
 from inpaint_server.errors import DeviceFailed
 from inpaint_server.server import process
 from inpaint_server.settings import read
-from testing.plain_app import load
 from testing.plain_backend import PlainBackend
+from testing.plain_server import load_plain
 
 def fail(_):
     raise DeviceFailed("CUDA error: device-side assert triggered")
 
-raise SystemExit(process.run(read(port=int(sys.argv[1])), loading=lambda s: load(s, PlainBackend(before_step=fail))))
+def load(settings):
+    return load_plain(settings, PlainBackend(before_step=fail))
+
+raise SystemExit(process.run(read(port=int(sys.argv[1])), loading=load))
 """
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of the serving tests: one running front door for the tests that leave it as they found it."""
+"""One running front door for the tests that leave it unchanged."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from testing.running import Server
+from testing.running import ECHO_ENGINE, Server
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """A front door before the stand-in engine, shared by a module's tests."""
-    with Server(environment={"INPAINT_REVISION": "66e5ef0b075e"}) as running:
+    """A front door before an engine that answers with what it received, shared by a module's tests."""
+    with Server(ECHO_ENGINE, environment={"INPAINT_REVISION": "66e5ef0b075e"}) as running:
         running.wait_for("serving")
         yield running
         assert running.stop() == 0

@@ -1,4 +1,4 @@
-"""The supervisor, through the public door: readiness, faults, draining, and nothing left behind."""
+"""The supervisor, through the public port: readiness, faults, draining, and no process left."""
 
 from __future__ import annotations
 
@@ -10,95 +10,122 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from testing.metrics import Metrics
+from testing.plain_server import wait_until
 from testing.running import Gate, Server, free_port
+from testing.traffic import advert
+
+QUICK = {"check_interval": 0.2, "probe": 0.7, "engine_unresponsive": 2.5, "front_door_unresponsive": 2.0}
 
 
-def test_ping_is_200_only_once_warm_and_the_first_request_is_served(tmp_path: Path):
-    gate = Gate(tmp_path / "gate")
-    with Server(environment={"FAKE_GATE": str(gate.path)}) as server:
-        gate.arrived()
+def start(environment: dict[str, str] | None = None, timeouts: dict[str, float] | None = None) -> Server:
+    """A server that checks its processes more often than an endpoint's."""
+    return Server(environment=environment, timeouts=QUICK | (timeouts or {}))
+
+
+def assert_serves(server: Server, seed: int = 1) -> None:
+    sample = advert(seed)
+    assert not sample.problem(reply := server.send(sample))
+    assert reply.status == 200
+
+
+def test_ping_waits_until_warm(tmp_path: Path):
+    gate = Gate(tmp_path / "load")
+    with start({"GATES": str(tmp_path)}) as server:
+        gate.wait_for_arrival()
         assert server.ping() is None
         gate.open()
         server.wait_for("serving")
         assert server.ping() == 200
-        assert server.invoke(b'{"first": 1}').json == {"first": 1}
+        assert_serves(server)
         assert server.stop() == 0
         assert server.pids() == []
 
 
-def test_sigterm_finishes_what_runs_refuses_what_comes_and_leaves_nothing(tmp_path: Path):
-    gates = [Gate(tmp_path / f"gate{i}") for i in range(8)]
-    with Server() as server, ThreadPoolExecutor(8) as pool:
+def test_sigterm_finishes_requests_in_progress(tmp_path: Path):
+    metrics_port = free_port()
+    gate = Gate(tmp_path / "pass")
+    samples = [advert(seed) for seed in range(8)]
+    environment = {"GATES": str(tmp_path), "INPAINT_METRICS_PORT": str(metrics_port)}
+    with start(environment) as server, ThreadPoolExecutor(8) as pool:
         server.wait_for("serving")
-        running = [pool.submit(server.invoke, b'{"i": %d}' % i, wait=str(gate.path)) for i, gate in enumerate(gates)]
-        for gate in gates:
-            gate.arrived()
+        replies = [pool.submit(server.send, sample) for sample in samples]
+        gate.wait_for_arrival()
+        wait_until(lambda: Metrics.read(metrics_port).value("inpaint_in_flight") == 8)
         server.process.send_signal(signal.SIGTERM)
         server.wait_for("draining")
         assert server.ping() == 503
-        refused = server.invoke()
+        refused = server.send(advert(9))
         assert (refused.status, refused.json["error"]["code"]) == (503, "draining")
         assert refused.headers["retry-after"] == "5"
-        for gate in gates:
-            gate.open()
-        assert [future.result().json for future in running] == [{"i": i} for i in range(8)]
-        assert server.wait() == 0
-        assert server.pids() == []
-
-
-def test_work_that_outlasts_the_drain_time_is_cut_and_told(tmp_path: Path):
-    gate = Gate(tmp_path / "gate")
-    with (
-        Server(environment={"INPAINT_DRAIN_S": "0.5"}, timeouts={"kill_after_drain": 0.1}) as server,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        server.wait_for("serving")
-        running = pool.submit(server.invoke, wait=str(gate.path))
-        gate.arrived()
-        assert server.stop() == 1
-        assert (running.result().status, running.result().json["error"]["code"]) == (500, "internal")
-        assert server.pids() == []
-
-
-def test_sigterm_while_loading_ends_at_once(tmp_path: Path):
-    gate = Gate(tmp_path / "gate")
-    with Server(environment={"FAKE_GATE": str(gate.path), "INPAINT_DRAIN_S": "1"}) as server:
-        gate.arrived()
-        server.process.send_signal(signal.SIGTERM)
-        server.wait_for("draining")
         gate.open()
+        assert [sample.problem(reply.result()) for sample, reply in zip(samples, replies, strict=True)] == [""] * 8
+        assert {reply.result().status for reply in replies} == {200}
         assert server.wait() == 0
         assert server.pids() == []
 
 
-def test_an_engine_that_dies_is_started_again_and_its_callers_are_told(tmp_path: Path):
-    load, work = Gate(tmp_path / "load"), Gate(tmp_path / "work")
-    with Server(environment={"FAKE_GATE": str(load.path)}) as server, ThreadPoolExecutor(1) as pool:
-        load.open()
+def test_requests_beyond_drain_time_end(tmp_path: Path):
+    gate = Gate(tmp_path / "pass")
+    with start({"GATES": str(tmp_path), "INPAINT_DRAIN_S": "0.5"}) as server, ThreadPoolExecutor(1) as pool:
         server.wait_for("serving")
-        running = pool.submit(server.invoke, wait=str(work.path))
-        work.arrived()
-        [engine] = server.pids("fake_engine.py --uds")
-        os.kill(engine, signal.SIGKILL)
-        lost = running.result()
+        caller = pool.submit(server.send, advert(1))
+        gate.wait_for_arrival()
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("drain_timed_out")
+        gate.open()
+        assert (caller.result().status, caller.result().json["error"]["code"]) == (503, "draining")
+        assert server.wait() == 0
+        assert server.pids() == []
+
+
+def test_engine_that_does_not_drain_killed(tmp_path: Path):
+    gate = Gate(tmp_path / "pass")
+    environment = {"GATES": str(tmp_path), "INPAINT_DRAIN_S": "0.5"}
+    with start(environment, {"kill_after_drain": 0.1}) as server, ThreadPoolExecutor(1) as pool:
+        server.wait_for("serving")
+        caller = pool.submit(server.send, advert(1))
+        gate.wait_for_arrival()
+        server.kill_engine(signal.SIGSTOP)
+        assert server.stop() == 1
+        assert (caller.result().status, caller.result().json["error"]["code"]) == (500, "internal")
+        assert server.pids() == []
+
+
+def test_sigterm_while_loading(tmp_path: Path):
+    gate = Gate(tmp_path / "load")
+    with start({"GATES": str(tmp_path)}) as server:
+        gate.wait_for_arrival()
+        assert server.stop() == 0
+        assert server.pids() == []
+
+
+def test_dead_engine_restarted(tmp_path: Path):
+    work = Gate(tmp_path / "pass")
+    with start({"GATES": str(tmp_path)}) as server, ThreadPoolExecutor(1) as pool:
+        server.wait_for("serving")
+        caller = pool.submit(server.send, advert(1))
+        work.wait_for_arrival()
+        load = Gate(tmp_path / "load")
+        server.kill_engine()
+        lost = caller.result()
         assert (lost.status, lost.json["error"]["code"]) == (500, "internal")
         assert lost.json["error"]["request_id"] == lost.headers["x-request-id"]
-        load.arrived()
+        load.wait_for_arrival()
         assert server.ping() == 503
         load.open()
         server.wait_for("state", state="ready")
         assert server.ping() == 200
-        assert server.invoke(b'{"again": 1}').json == {"again": 1}
+        assert_serves(server)
 
 
-def test_while_nothing_listens_callers_are_asked_to_come_back(tmp_path: Path):
-    broken = tmp_path / "broken"
-    with Server(environment={"FAKE_FAIL": str(broken)}) as server:
+def test_retry_after_while_engine_is_down(tmp_path: Path):
+    with start({"GATES": str(tmp_path)}) as server:
         server.wait_for("serving")
-        broken.touch()
-        server.invoke(die=1)
+        (tmp_path / "broken").touch()
+        server.kill_engine()
         server.wait_for("part_start_failed", part="engine")
-        reply = server.invoke()
+        reply = server.send(advert(1))
         assert (reply.status, reply.json["error"]["code"]) == (503, "overloaded")
         assert reply.headers["retry-after"] == "5"
         server.wait_for("cannot_serve")
@@ -106,84 +133,83 @@ def test_while_nothing_listens_callers_are_asked_to_come_back(tmp_path: Path):
         assert server.pids() == []
 
 
-def test_an_engine_that_hangs_is_not_ready_and_is_started_again():
-    with Server() as server:
+def test_hanging_engine_restarted():
+    with start() as server:
         server.wait_for("serving")
-        server.invoke(hang=1)
+        server.kill_engine(signal.SIGSTOP)
         server.wait_for("state", state="unresponsive")
         assert server.ping() == 503
         server.wait_for("state", state="ready")
-        assert server.invoke(b'{"again": 1}').json == {"again": 1}
+        assert_serves(server)
 
 
-def test_the_front_door_is_opened_again_whichever_of_its_processes_is_killed():
-    with Server() as server:
+def test_front_door_restarted_after_any_kill():
+    with start() as server:
         server.wait_for("serving")
-        for word in ("ModelServer", "front_door.launcher"):
-            [pid] = server.pids(f"{word} ")
+        for name in ("ModelServer", "front_door.launcher"):
+            [pid] = server.pids(f"{name} ")
             os.kill(pid, signal.SIGKILL)
             server.wait_for("state", state="ready")
-            assert server.invoke(b'{"again": 1}').json == {"again": 1}
-        workers = server.pids("model_service_worker")
-        for pid in workers:
+            assert_serves(server)
+        for pid in server.pids("model_service_worker"):
             os.kill(pid, signal.SIGKILL)
         server.wait_for("part_failed", part="front door")
         server.wait_for("state", state="ready")
-        assert server.invoke(b'{"again": 1}').json == {"again": 1}
+        assert_serves(server)
         assert server.stop() == 0
         assert server.pids() == []
 
 
-def test_killed_workers_are_replaced_and_without_what_replaces_them_the_front_door_is_opened_again(tmp_path: Path):
-    gate = Gate(tmp_path / "gate")
-    with Server() as server, ThreadPoolExecutor(1) as pool:
+def test_killed_workers_replaced_and_their_parent_restarted(tmp_path: Path):
+    with start({"GATES": str(tmp_path)}) as server, ThreadPoolExecutor(1) as pool:
         server.wait_for("serving")
         parent = server.parent_of_workers()
         for pid in server.pids("model_service_worker"):
             if pid != parent:
                 os.kill(pid, signal.SIGKILL)
-        while (reply := server.invoke(b'{"again": 1}')).status != 200:
+        while (reply := server.send(advert(1))).status != 200:
             assert reply.status == 500
-        running = pool.submit(server.invoke, b'{"still": 1}', wait=str(gate.path))
-        gate.arrived()
+        gate = Gate(tmp_path / "encode")
+        caller = pool.submit(server.send, advert(2))
+        gate.wait_for_arrival()
         os.kill(parent, signal.SIGKILL)
-        assert server.invoke(b'{"meanwhile": 1}').json == {"meanwhile": 1}
+        assert_serves(server, seed=3)
         gate.open()
-        assert running.result().json == {"still": 1}
+        assert not advert(2).problem(caller.result())
         fault = server.wait_for("part_failed", part="front door")
         assert fault["reason"] == "the process that workers are forked from ended"
         server.wait_for("state", state="ready")
-        assert server.invoke(b'{"again": 1}').json == {"again": 1}
+        assert_serves(server)
         assert server.stop() == 0
         assert server.pids() == []
 
 
-def test_too_many_deaths_end_the_server():
-    with Server(timeouts={"max_restarts": 1}) as server:
+def test_too_many_restarts_end_server():
+    with start(timeouts={"max_restarts": 1}) as server:
         server.wait_for("serving")
-        server.invoke(die=1)
+        server.kill_engine()
         server.wait_for("state", state="ready")
-        server.invoke(die=1)
+        server.kill_engine()
         assert "More than 1 restarts" in server.wait_for("cannot_serve")["reason"]
         assert server.wait() == 1
         assert server.pids() == []
 
 
-def test_a_killed_supervisor_takes_everything_with_it():
-    with Server() as server:
+def test_killed_supervisor_leaves_no_process():
+    with start() as server:
         server.wait_for("serving")
         assert len(server.pids()) > 10
         server.stop(signal.SIGKILL)
         server.wait_until_gone()
 
 
-def test_an_engine_that_cannot_start_ends_the_server():
+def test_engine_that_cannot_start_ends_server():
     with Server(engine=[sys.executable, "-c", "raise SystemExit(7)"]) as server:
         assert "code 7" in server.wait_for("cannot_serve")["reason"]
         assert server.wait() == 1
 
 
-def test_a_taken_port_is_one_clear_sentence():
+def test_taken_port_named():
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", free_port()))
         taken.listen()
@@ -192,17 +218,17 @@ def test_a_taken_port_is_one_clear_sentence():
             assert server.wait() == 1
 
 
-def test_two_servers_stand_side_by_side():
-    with Server() as one, Server() as other:
+def test_two_servers_side_by_side():
+    with start() as one, start() as other:
         one.wait_for("serving")
         other.wait_for("serving")
-        assert one.invoke(b'{"server": 1}').json == {"server": 1}
+        assert_serves(one)
         assert one.stop() == 0
-        assert other.invoke(b'{"server": 2}').json == {"server": 2}
+        assert_serves(other)
         assert other.stop() == 0
 
 
-def test_importing_the_supervisor_and_the_handler_imports_no_models():
+def test_supervisor_and_handler_import_no_models():
     code = """
 import sys, inpaint_server.front_door.handler
 assert not {"torch", "numpy", "PIL", "pydantic", "httpx"} & set(sys.modules), sorted(sys.modules)

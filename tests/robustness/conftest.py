@@ -1,4 +1,4 @@
-"""Fixtures of the tests of trust: the whole server on plain colours, its metrics and embedded metrics on."""
+"""A complete server with a backend of plain colours, its metrics on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from testing.gated_servers import plain_server
 from testing.running import Server, free_port
 
 
@@ -17,13 +16,14 @@ def metrics_port() -> int:
 
 @pytest.fixture(scope="session")
 def server(metrics_port: int) -> Iterator[Server]:
-    """Front door, supervisor and the real application on plain colours."""
-    with plain_server(
-        INPAINT_METRICS_PORT=str(metrics_port),
-        INPAINT_EMF_NAMESPACE="adverts",
-        INPAINT_MAX_BODY_MB="2",
-        INPAINT_QUEUE="4",
-    ) as running:
+    """Supervisor, front door and engine, shared by the tests that leave it unchanged."""
+    environment = {
+        "INPAINT_METRICS_PORT": str(metrics_port),
+        "INPAINT_EMF_NAMESPACE": "adverts",
+        "INPAINT_MAX_BODY_MB": "2",
+        "INPAINT_QUEUE": "4",
+    }
+    with Server(environment=environment) as running:
         running.wait_for("serving")
         yield running
         assert running.stop() == 0

@@ -1,4 +1,4 @@
-"""A caller that has gone away costs no further step."""
+"""No further step is spent on a caller that has disconnected."""
 
 from __future__ import annotations
 
@@ -9,67 +9,66 @@ from pathlib import Path
 
 import pytest
 
-from testing.gated_servers import plain_server
-from testing.plain_app import WAIT_S, Plain, on_a_port, plain, until
 from testing.plain_backend import PlainPass
-from testing.running import Gate
-from testing.traffic import Order, advert, lines
+from testing.plain_server import TIMEOUT_S, PlainServer, wait_until
+from testing.running import Gate, Server
+from testing.traffic import SampleRequest, advert, lines
 
 
-def send(port: int, order: Order, *, length: int | None = None) -> socket.socket:
-    """Send a request (or its beginning, if it says it is longer) and keep the connection."""
-    kind = order.headers["Content-Type"]
-    size = len(order.body) if length is None else length
+def send(port: int, sample: SampleRequest, *, length: int | None = None) -> socket.socket:
+    """Send a request (or its beginning, if `length` exceeds it) and keep the connection."""
+    kind = sample.headers["Content-Type"]
+    size = len(sample.body) if length is None else length
     head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {size}\r\n\r\n"
     connection = socket.create_connection(("127.0.0.1", port))
-    connection.sendall(head.encode() + order.body)
+    connection.sendall(head.encode() + sample.body)
     return connection
 
 
-def gone(app: Plain, task: str) -> bool:
-    """Whether a caller has been counted as gone, and nothing is at work for it."""
-    counted = app.figure("inpaint_requests_total", task=task, code="client_gone")
-    return counted == 1 and app.figure("inpaint_in_flight") == 0
+def disconnect_counted(server: PlainServer, task: str) -> bool:
+    """Whether one disconnect has been counted, and no request is in progress."""
+    counted = server.metric("inpaint_requests_total", task=task, code="client_gone")
+    return counted == 1 and server.metric("inpaint_in_flight") == 0
 
 
 @pytest.mark.parametrize(
-    ("order", "task"), [(advert(7, steps=250), "advert"), (lines(7), "unknown")], ids=["one", "lines"]
+    ("sample", "task"), [(advert(7, steps=250), "advert"), (lines(7), "unknown")], ids=["one", "lines"]
 )
-def test_a_caller_that_goes_away_stops_costing_steps(order: Order, task: str):
-    with plain(max_batch=1) as app, on_a_port(app.app) as port:
+def test_disconnect_ends_steps(sample: SampleRequest, task: str):
+    with PlainServer(max_batch=1) as server:
         begun, noticed = threading.Event(), threading.Event()
 
         def hold(_: Sequence[PlainPass]) -> None:
             begun.set()
-            noticed.wait(WAIT_S)
+            noticed.wait(TIMEOUT_S)
 
-        app.painter.before_step = hold
-        connection = send(port, order)
-        begun.wait(WAIT_S)
+        server.backend.before_step = hold
+        connection = send(server.port, sample)
+        begun.wait(TIMEOUT_S)
         connection.close()
-        until(lambda: gone(app, task))
+        wait_until(lambda: disconnect_counted(server, task))
         noticed.set()
-        assert app.invoke(advert(1).body).status_code == 200
-        assert len(app.painter.batches) == 1 + 3  # the step it was in, and the other's background and two passes
+        assert server.invoke(advert(1).body).status_code == 200
+        assert len(server.backend.batches) == 1 + 3  # one step, then a background and two passes
 
 
-def test_a_caller_that_leaves_the_front_door_stops_costing_steps_too(tmp_path: Path):
-    with plain_server(GATES=str(tmp_path), INPAINT_QUEUE="1", INPAINT_MAX_BATCH="1") as server:
+def test_disconnect_at_front_door_ends_steps(tmp_path: Path):
+    environment = {"GATES": str(tmp_path), "INPAINT_QUEUE": "1", "INPAINT_MAX_BATCH": "1"}
+    with Server(environment=environment) as server:
         server.wait_for("serving")
         gate = Gate(tmp_path / "pass")
         connection = send(server.port, advert(7, steps=250))
-        gate.arrived()
-        gate.path.unlink()
+        gate.wait_for_arrival()
         connection.close()
         assert server.wait_for("request", code="client_gone")["task"] == "advert"
         gate.open()
-        assert server.invoke(advert(1).body).status == 200
+        assert server.send(advert(1)).status == 200
         assert server.stop() == 0
         assert server.pids() == []
 
 
-def test_a_caller_that_sends_half_a_body_and_goes_leaves_nothing_running():
-    with plain() as app, on_a_port(app.app) as port:
-        send(port, advert(1), length=10_000_000).close()
-        until(lambda: gone(app, "unknown"))
-        assert app.invoke(advert(1).body).status_code == 200
+def test_disconnect_within_body_ends_request():
+    with PlainServer() as server:
+        send(server.port, advert(1), length=10_000_000).close()
+        wait_until(lambda: disconnect_counted(server, "unknown"))
+        assert server.invoke(advert(1).body).status_code == 200

@@ -15,14 +15,14 @@ from PIL import Image
 from inpaint_server.domain.arrays import Pixels
 from inpaint_server.domain.geometry import Size
 from inpaint_server.domain.request import BundleDefaults
-from testing.quick_server import QuickServer
+from testing.plain_server import PlainServer
 
 DEFAULTS = BundleDefaults(size=Size(height=64, width=64), safety_checker=True)
 
 
 @pytest.fixture
-def checked_server() -> Iterator[QuickServer]:
-    with QuickServer(defaults=DEFAULTS) as running:
+def checked_server() -> Iterator[PlainServer]:
+    with PlainServer(defaults=DEFAULTS) as running:
         yield running
 
 
@@ -32,7 +32,7 @@ def png(picture: np.ndarray) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def ask(server: QuickServer, **fields: Any) -> dict[str, Any]:
+def ask(server: PlainServer, **fields: Any) -> dict[str, Any]:
     photo = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
     usual = {"image": png(photo), "background_prompt": "sea", "foreground_prompt": "sand", "seed": 7, "steps": 1}
     reply = httpx.post(f"{server.url}/invocations", json={**usual, **fields}, timeout=60)
@@ -54,8 +54,8 @@ def first(number: int) -> Any:
     return unsafe
 
 
-def test_for_a_picture_taken_for_unsafe_another_seed_is_tried_and_told(checked_server: QuickServer):
-    checked_server.painter.unsafe = first(2)
+def test_for_a_picture_taken_for_unsafe_another_seed_is_tried_and_told(checked_server: PlainServer):
+    checked_server.backend.unsafe = first(2)
     (image,) = ask(checked_server)["images"]
     refused = image["safety"]["refused_seeds"]
     assert (len(refused), refused[0], image["safety"]["withheld"]) == (2, 7, False)
@@ -65,8 +65,8 @@ def test_for_a_picture_taken_for_unsafe_another_seed_is_tried_and_told(checked_s
     assert np.array_equal(pixels(image), pixels(again))
 
 
-def test_a_picture_none_of_whose_seeds_is_safe_is_withheld_and_never_black(checked_server: QuickServer):
-    checked_server.painter.unsafe = lambda _: True
+def test_a_picture_none_of_whose_seeds_is_safe_is_withheld_and_never_black(checked_server: PlainServer):
+    checked_server.backend.unsafe = lambda _: True
     answer = ask(checked_server, return_layers=True)
     (image,) = answer["images"]
     assert len(set(image["safety"]["refused_seeds"])) == 4
@@ -78,24 +78,24 @@ def test_a_picture_none_of_whose_seeds_is_safe_is_withheld_and_never_black(check
     assert shown.mean() > 20
 
 
-def test_of_several_pictures_only_those_taken_for_unsafe_are_drawn_again(checked_server: QuickServer):
-    checked_server.painter.unsafe = lambda picture: bool(picture[0, 0, 0] == 8)  # plain colours are their seeds
+def test_of_several_pictures_only_those_taken_for_unsafe_are_drawn_again(checked_server: PlainServer):
+    checked_server.backend.unsafe = lambda picture: bool(picture[0, 0, 0] == 8)  # plain colours are their seeds
     images = ask(checked_server, task="background", num_images=3)["images"]
     assert [image["safety"]["refused_seeds"] for image in images] == [[], [8], []]
     assert [image["seed"] for image in images[::2]] == [7, 9]
 
 
-def test_a_refused_candidate_is_not_kept_however_good_it_is(checked_server: QuickServer):
-    checked_server.painter.unsafe = first(1)
+def test_a_refused_candidate_is_not_kept_however_good_it_is(checked_server: PlainServer):
+    checked_server.backend.unsafe = first(1)
     agreements = iter((0.9, 0.1, 0.2))
-    checked_server.painter.agreements = lambda _: next(agreements)
+    checked_server.backend.agreements = lambda _: next(agreements)
     (image,) = ask(checked_server, candidates=3)["images"]
     assert image["safety"]["refused_seeds"] == [7]
     assert image["receipt"]["agreement"] == 0.2
 
 
-def test_without_a_checker_nothing_is_checked_and_nothing_said(quick_server: QuickServer):
-    quick_server.painter.unsafe = lambda _: True
-    (image,) = ask(quick_server)["images"]
+def test_without_a_checker_nothing_is_checked_and_nothing_said(plain_server: PlainServer):
+    plain_server.backend.unsafe = lambda _: True
+    (image,) = ask(plain_server)["images"]
     assert "safety" not in image
-    assert "check_safety" not in [name for name, _ in quick_server.painter.calls]
+    assert "check_safety" not in [name for name, _ in plain_server.backend.calls]

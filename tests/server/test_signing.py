@@ -23,7 +23,7 @@ from inpaint_server.client import Client
 from inpaint_server.errors import SettingsError
 from inpaint_server.settings import Settings
 from inpaint_server.wire.signing import signer
-from testing.quick_server import QuickServer
+from testing.plain_server import PlainServer
 
 Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
@@ -98,9 +98,9 @@ def test_a_signed_advert_says_who_made_it_and_whether_it_was_changed(tmp_path: P
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)).save(photo)
     made, plain = tmp_path / f"made{suffix}", tmp_path / f"plain{suffix}"
     words = {"background_prompt": "a quiet sea", "foreground_prompt": "sand", "steps": 1, "seed": 11}
-    with QuickServer(sign=signer(credentials(tmp_path))) as server, Client(server.url) as client:
+    with PlainServer(sign=signer(credentials(tmp_path))) as server, Client(server.url) as client:
         client.advert(photo, output_format=form, **words).pictures[0].save(made)  # pyright: ignore[reportArgumentType]
-    with QuickServer() as server, Client(server.url) as client:
+    with PlainServer() as server, Client(server.url) as client:
         client.advert(photo, output_format=form, **words).pictures[0].save(plain)  # pyright: ignore[reportArgumentType]
     told = _show(made)
     assert "signed by Tea and Company, unchanged since" in told.splitlines()

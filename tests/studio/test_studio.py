@@ -24,7 +24,7 @@ from inpaint_server.catalog.presets import load
 from inpaint_server.studio.app import build
 from inpaint_server.wire.schema import InvocationRequest
 from testing.browser import chromium
-from testing.quick_server import QuickServer
+from testing.plain_server import PlainServer
 from testing.running import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -47,8 +47,8 @@ def studio(target: str) -> Generator[str]:
 
 
 @pytest.fixture
-def page_url(quick_server: QuickServer) -> Iterator[str]:
-    with studio(quick_server.url) as url:
+def page_url(plain_server: PlainServer) -> Iterator[str]:
+    with studio(plain_server.url) as url:
         yield url
 
 
@@ -121,7 +121,7 @@ def choose_photo(page: Any, folder: Path) -> None:
 
 
 @pytest.mark.browser
-def test_the_whole_job_by_pointer(page_url: str, quick_server: QuickServer, tmp_path: Path):
+def test_the_whole_job_by_pointer(page_url: str, plain_server: PlainServer, tmp_path: Path):
     with opened(page_url, DESKTOP) as page:
         choose_photo(page, tmp_path)
         assert tinted(page), "the found product is in colour"
@@ -132,7 +132,7 @@ def test_the_whole_job_by_pointer(page_url: str, quick_server: QuickServer, tmp_
         page.mouse.click(bounds["x"] + bounds["width"] * 0.75, bounds["y"] + bounds["height"] * 0.5)
         page.locator("#undo:enabled").wait_for()
         says(page, "in colour")
-        assert quick_server.bodies[-1]["points"] == [[30, 45, 1], [90, 45, 0]]
+        assert plain_server.bodies[-1]["points"] == [[30, 45, 1], [90, 45, 0]]
 
         page.get_by_role("tab", name="Placement").click()
         canvas = page.locator("#canvas").bounding_box()
@@ -149,7 +149,7 @@ def test_the_whole_job_by_pointer(page_url: str, quick_server: QuickServer, tmp_
         says(page, "All 2 adverts are done")
         steps = page.locator("#film span").all_inner_texts()
         assert steps == ["mask", "background", "pass 1", "pass 2", "advert"]
-        asked = [body for body in quick_server.bodies if body["task"] == "advert"]
+        asked = [body for body in plain_server.bodies if body["task"] == "advert"]
         assert sorted(body["seed"] for body in asked) == [7, 8]
         assert asked[0]["background_prompt"] == load()["beach"]["background_prompt"]
         assert asked[0]["placement"] == {
@@ -176,7 +176,7 @@ def tinted(page: Any) -> bool:
 
 
 @pytest.mark.browser
-def test_the_whole_job_by_keys(page_url: str, quick_server: QuickServer, tmp_path: Path):
+def test_the_whole_job_by_keys(page_url: str, plain_server: PlainServer, tmp_path: Path):
     with opened(page_url, DESKTOP) as page:
         choose_photo(page, tmp_path)
         page.get_by_role("tab", name="Product").focus()
@@ -188,7 +188,7 @@ def test_the_whole_job_by_keys(page_url: str, quick_server: QuickServer, tmp_pat
         page.keyboard.press("Enter")
         page.locator("#undo:enabled").wait_for()
         says(page, "in colour")
-        assert quick_server.bodies[-1]["points"] == [[58, 45, 1]]
+        assert plain_server.bodies[-1]["points"] == [[58, 45, 1]]
         page.keyboard.press("Backspace")
         page.locator("#undo:disabled").wait_for()
 
@@ -203,7 +203,7 @@ def test_the_whole_job_by_keys(page_url: str, quick_server: QuickServer, tmp_pat
         page.fill("#num_images", "1")
         page.keyboard.press("Enter")
         says(page, "The advert is done")
-        assert quick_server.bodies[-1]["placement"] == {"scale": 0.62, "x": 0.45, "y": 0.89}
+        assert plain_server.bodies[-1]["placement"] == {"scale": 0.62, "x": 0.45, "y": 0.89}
 
 
 @pytest.mark.browser
@@ -222,7 +222,7 @@ def test_on_a_phone_everything_fits_and_works(page_url: str, tmp_path: Path):
 
 
 @pytest.mark.browser
-def test_what_is_missing_is_said(page_url: str, quick_server: QuickServer, tmp_path: Path):
+def test_what_is_missing_is_said(page_url: str, plain_server: PlainServer, tmp_path: Path):
     with opened(page_url, DESKTOP, tolerate="status of 500") as page:
         page.get_by_role("button", name="Make adverts").click()
         says(page, "First drop a photo")
@@ -230,7 +230,7 @@ def test_what_is_missing_is_said(page_url: str, quick_server: QuickServer, tmp_p
         page.fill("#background_prompt", "a brick wall")
         page.fill("#foreground_prompt", "a wooden table")
         page.fill("#num_images", "1")
-        quick_server.refusals[:] = [(500, {})]
+        plain_server.refusals[:] = [(500, {})]
         page.get_by_role("button", name="Make adverts").click()
         says(page, "Not now.")
         assert page.locator("#working").inner_text() == "Not now."
@@ -241,7 +241,7 @@ def test_what_is_missing_is_said(page_url: str, quick_server: QuickServer, tmp_p
 @pytest.mark.browser
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
 def test_the_copied_curl_python_and_json_ask_for_the_same_pictures(
-    page_url: str, quick_server: QuickServer, tmp_path: Path
+    page_url: str, plain_server: PlainServer, tmp_path: Path
 ):
     with opened(page_url, DESKTOP) as page:
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -259,7 +259,7 @@ def test_the_copied_curl_python_and_json_ask_for_the_same_pictures(
             copied[kind] = page.evaluate("navigator.clipboard.readText()")
 
     request = json.loads(copied["JSON"])
-    wanted = base64.b64decode(httpx.post(f"{quick_server.url}/invocations", json=request).json()["images"][0]["image"])
+    wanted = base64.b64decode(httpx.post(f"{plain_server.url}/invocations", json=request).json()["images"][0]["image"])
     program = [sys.executable, "-c", copied["Python"]]
     subprocess.run(program, cwd=tmp_path, check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})
     assert (tmp_path / "advert-11.png").read_bytes() == wanted
@@ -268,14 +268,14 @@ def test_the_copied_curl_python_and_json_ask_for_the_same_pictures(
     assert request["placement"]["scale"] == 0.58
 
 
-def test_the_command_serves_the_page_and_says_where(quick_server: QuickServer):
+def test_the_command_serves_the_page_and_says_where(plain_server: PlainServer):
     port = free_port()
-    command = [str(Path(sys.executable).with_name("inpaint-server")), "studio", "--server", quick_server.url]
+    command = [str(Path(sys.executable).with_name("inpaint-server")), "studio", "--server", plain_server.url]
     with subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True) as running:
         try:
             assert running.stdout is not None
             assert f"http://localhost:{port}" in running.stdout.readline()
             with httpx.Client(transport=httpx.HTTPTransport(retries=10)) as client:
-                assert client.get(f"http://127.0.0.1:{port}/api/about").json()["target"] == quick_server.url
+                assert client.get(f"http://127.0.0.1:{port}/api/about").json()["target"] == plain_server.url
         finally:
             running.terminate()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import structlog
@@ -12,6 +12,7 @@ import structlog
 from inpaint_server.domain.arrays import Pixels, ProductMask, frozen_array
 from inpaint_server.domain.request import BundleDefaults
 from inpaint_server.domain.results import Answer, ModelCard
+from inpaint_server.engine.backend import ModelBackend
 from inpaint_server.engine.engine import Engine
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.settings import Settings, let_waiting_threads_sleep
@@ -20,6 +21,9 @@ from inpaint_server.wire.encode import CompletedRequest
 from inpaint_server.wire.resolve import resolve
 from inpaint_server.wire.schema import validate
 from inpaint_server.wire.signing import Sign, signer
+
+if TYPE_CHECKING:
+    from inpaint_server.models.backend import TorchBackend
 
 log = structlog.get_logger(__name__)
 
@@ -53,8 +57,25 @@ def load(settings: Settings) -> Loaded:
         SettingsError: the device does not exist, or the signing settings cannot be used.
         OutOfMemory: the models do not fit on the device.
     """
-    let_waiting_threads_sleep()
     sign = signer(settings)
+    backend, defaults = load_backend(settings)
+    from inpaint_server.models import memory
+
+    loaded = assemble(settings, backend, defaults, backend.card)
+    loaded.engine.call_when_idle(memory.trim_heap)
+    warm_up(loaded.engine, defaults, settings.start_timeout_s)
+    return replace(loaded, sign=sign)
+
+
+def load_backend(settings: Settings) -> tuple[TorchBackend, BundleDefaults]:
+    """The settings' bundle on the settings' device, and what it decides about requests.
+
+    Raises:
+        BundleError: there is no bundle, or it cannot be used.
+        SettingsError: the device does not exist.
+        OutOfMemory: the models do not fit on the device.
+    """
+    let_waiting_threads_sleep()
     from inpaint_server.models import bundle
 
     opened = bundle.open_bundle(bundle.find(settings.bundle, settings.model_dir))
@@ -69,25 +90,28 @@ def load(settings: Settings) -> Loaded:
     )
     memory.trim_heap()
     log.info("weights_loaded", bundle=models.card.bundle)
+    return models, opened.defaults
+
+
+def assemble(settings: Settings, backend: ModelBackend[Any], defaults: BundleDefaults, card: ModelCard) -> Loaded:
+    """An engine on a backend, and the reader of its requests, both within the settings' limits."""
     engine = Engine(
-        models,
+        backend,
         queue=settings.queue,
         max_batch=settings.max_batch,
         background_cache_bytes=int(settings.background_cache_mb * 1e6),
         mask_cache_bytes=int(settings.mask_cache_mb * 1e6),
         call_timeout_s=settings.call_timeout_s,
     )
-    engine.call_when_idle(memory.trim_heap)
     limits = Limits(
         max_body_bytes=settings.max_body_bytes,
         max_pixels=int(settings.max_megapixels * 1e6),
         max_canvas_pixels=int(settings.max_canvas_megapixels * 1e6),
     )
-    _warm_up(engine, opened.defaults, settings.start_timeout_s)
-    return Loaded(engine=engine, reader=RequestReader(limits, opened.defaults), card=models.card, sign=sign)
+    return Loaded(engine=engine, reader=RequestReader(limits, defaults), card=card)
 
 
-def _warm_up(engine: Engine[Any], defaults: BundleDefaults, timeout_s: float) -> None:
+def warm_up(engine: Engine[Any], defaults: BundleDefaults, timeout_s: float) -> None:
     """Run one advert and one mask of a grey photo, so that no caller waits for kernels and memory to be set up."""
     size = defaults.size
     grey = Pixels(frozen_array(np.full((size.height, size.width, 3), 128, np.uint8)))
