@@ -59,11 +59,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _model_error(status: int, content: bytes) -> dict[str, Any]:
-    """A container's refusal as the platform words it: 424, the message cut to 1,024 characters."""
+    """A container's error in the platform's format: 424, the message cut to 1,024 characters."""
     message = content.decode()[:LONGEST_MESSAGE]
     kind = "INTERNAL_FAILURE_FROM_MODEL" if status >= 500 else "CLIENT_ERROR_FROM_MODEL"
     return {"Message": message, "OriginalMessage": message, "OriginalStatusCode": status, "ErrorCode": kind}

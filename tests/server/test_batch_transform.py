@@ -26,7 +26,7 @@ BAD = {
 
 
 def catalogue() -> list[bytes]:
-    """200 lines, most of them quick, one in ten bad; each answer tells its line by its seed or its width."""
+    """200 lines, most of them quick, one in ten bad; each answer is recognised by its seed or its width."""
     return [line(number) for number in range(LINES)]
 
 
@@ -34,8 +34,8 @@ def line(number: int) -> bytes:
     if number % 10 == 7:
         return list(BAD)[number // 10 % len(BAD)]
     if number % 10 == 3:
-        painted = {"task": "background", "background_prompt": "sand", "width": 64, "height": 64, "steps": 1}
-        return json.dumps({**painted, "seed": number}).encode()
+        background = {"task": "background", "background_prompt": "sand", "width": 64, "height": 64, "steps": 1}
+        return json.dumps({**background, "seed": number}).encode()
     return json.dumps({"task": "mask", "image": picture(number, "RGB"), "mask": picture(number, "L")}).encode()
 
 
@@ -70,15 +70,13 @@ def transform(server: Server, bodies: list[bytes], at_once: int) -> list[dict[st
     return [json.loads(line) for line in answers.splitlines() if line.strip()]
 
 
-def test_the_platform_is_not_told_other_parameters(real_server: Server):
-    """GET /execution-parameters is asked first; without an answer the job's own settings hold."""
+def test_execution_parameters_not_found(real_server: Server):
+    """The platform requests GET /execution-parameters first; without it the job's own settings apply."""
     assert real_server.request("GET", "/execution-parameters").status == 404
 
 
 @pytest.mark.parametrize(("strategy", "at_once"), [("SingleRecord", 8), ("MultiRecord", 1)])
-def test_every_line_is_answered_in_its_place(
-    real_server: Server, strategy: Literal["SingleRecord", "MultiRecord"], at_once: int
-):
+def test_lines_answered_in_order(real_server: Server, strategy: Literal["SingleRecord", "MultiRecord"], at_once: int):
     lines = catalogue()
     bodies = list(mini_batches(lines, strategy, limit=30_000))
     assert b"".join(bodies) == b"".join(line + b"\n" for line in lines)

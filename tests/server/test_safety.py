@@ -1,4 +1,4 @@
-"""What a caller sees of a bundle's safety checker: another seed, or a picture that is withheld and said to be."""
+"""The safety checker of a bundle: another seed, or a picture that is withheld and marked as such."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def png(picture: np.ndarray) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def ask(server: PlainServer, **fields: Any) -> dict[str, Any]:
+def invoke(server: PlainServer, **fields: Any) -> dict[str, Any]:
     photo = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
-    usual = {"image": png(photo), "background_prompt": "sea", "foreground_prompt": "sand", "seed": 7, "steps": 1}
-    reply = httpx.post(f"{server.url}/invocations", json={**usual, **fields}, timeout=60)
+    defaults = {"image": png(photo), "background_prompt": "sea", "foreground_prompt": "sand", "seed": 7, "steps": 1}
+    reply = httpx.post(f"{server.url}/invocations", json={**defaults, **fields}, timeout=60)
     assert reply.status_code == 200, reply.text
     return reply.json()
 
@@ -54,48 +54,48 @@ def first(number: int) -> Any:
     return unsafe
 
 
-def test_for_a_picture_taken_for_unsafe_another_seed_is_tried_and_told(checked_server: PlainServer):
+def test_unsafe_picture_replaced_by_another_seed(checked_server: PlainServer):
     checked_server.backend.unsafe = first(2)
-    (image,) = ask(checked_server)["images"]
+    (image,) = invoke(checked_server)["images"]
     refused = image["safety"]["refused_seeds"]
     assert (len(refused), refused[0], image["safety"]["withheld"]) == (2, 7, False)
     assert image["seed"] not in refused
-    (again,) = ask(checked_server, seed=image["seed"])["images"]
+    (again,) = invoke(checked_server, seed=image["seed"])["images"]
     assert again["safety"] == {"refused_seeds": [], "withheld": False}
     assert np.array_equal(pixels(image), pixels(again))
 
 
-def test_a_picture_none_of_whose_seeds_is_safe_is_withheld_and_never_black(checked_server: PlainServer):
+def test_picture_without_safe_seed_withheld(checked_server: PlainServer):
     checked_server.backend.unsafe = lambda _: True
-    answer = ask(checked_server, return_layers=True)
+    answer = invoke(checked_server, return_layers=True)
     (image,) = answer["images"]
     assert len(set(image["safety"]["refused_seeds"])) == 4
     assert image["safety"]["withheld"]
-    assert "layers" not in image, "nothing of it may be seen in its layers, either"
+    assert "layers" not in image, "its layers would show it"
     assert "change the prompts" in answer["warnings"][-1]
     shown = pixels(image).astype(int)
-    assert np.abs(np.diff(shown, axis=0)).max() < 8, "nothing of the noisy product can be made out"
+    assert np.abs(np.diff(shown, axis=0)).max() < 8, "the noisy product is not recognisable"
     assert shown.mean() > 20
 
 
-def test_of_several_pictures_only_those_taken_for_unsafe_are_drawn_again(checked_server: PlainServer):
+def test_only_unsafe_pictures_replaced(checked_server: PlainServer):
     checked_server.backend.unsafe = lambda picture: bool(picture[0, 0, 0] == 8)  # plain colours are their seeds
-    images = ask(checked_server, task="background", num_images=3)["images"]
+    images = invoke(checked_server, task="background", num_images=3)["images"]
     assert [image["safety"]["refused_seeds"] for image in images] == [[], [8], []]
     assert [image["seed"] for image in images[::2]] == [7, 9]
 
 
-def test_a_refused_candidate_is_not_kept_however_good_it_is(checked_server: PlainServer):
+def test_unsafe_candidate_not_chosen(checked_server: PlainServer):
     checked_server.backend.unsafe = first(1)
     agreements = iter((0.9, 0.1, 0.2))
     checked_server.backend.agreements = lambda _: next(agreements)
-    (image,) = ask(checked_server, candidates=3)["images"]
+    (image,) = invoke(checked_server, candidates=3)["images"]
     assert image["safety"]["refused_seeds"] == [7]
     assert image["receipt"]["agreement"] == 0.2
 
 
-def test_without_a_checker_nothing_is_checked_and_nothing_said(plain_server: PlainServer):
+def test_no_safety_member_without_checker(plain_server: PlainServer):
     plain_server.backend.unsafe = lambda _: True
-    (image,) = ask(plain_server)["images"]
+    (image,) = invoke(plain_server)["images"]
     assert "safety" not in image
     assert "check_safety" not in [name for name, _ in plain_server.backend.calls]

@@ -1,4 +1,4 @@
-"""Adverts signed with the operator's certificate, and what a stranger can read from such a file."""
+"""Adverts signed with the operator's certificate, and what `show` reports about such a file."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def credentials(folder: Path, key: Key | None = None) -> Settings:
 
 
 def _show(file: Path) -> str:
-    told = CliRunner().invoke(app, ["show", str(file)])
-    assert told.exit_code == 0, told.output
-    return told.stdout
+    result = CliRunner().invoke(app, ["show", str(file)])
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def _forged(data: bytes) -> bytes:
-    """A file that tells of other words and is sound in itself."""
+    """The file with another prompt in its note, otherwise valid."""
     changed = data.replace(b"a quiet sea", b"a noisy sea")
     if not data.startswith(b"\x89PNG"):
         return changed
@@ -93,25 +93,25 @@ def _forged(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(("form", "suffix"), [("png", ".png"), ("jpeg", ".jpg"), ("webp", ".webp")])
-def test_a_signed_advert_says_who_made_it_and_whether_it_was_changed(tmp_path: Path, form: str, suffix: str):
+def test_signed_advert_names_signer_and_changes(tmp_path: Path, form: str, suffix: str):
     photo = tmp_path / "photo.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)).save(photo)
-    made, plain = tmp_path / f"made{suffix}", tmp_path / f"plain{suffix}"
-    words = {"background_prompt": "a quiet sea", "foreground_prompt": "sand", "steps": 1, "seed": 11}
+    signed_file, plain = tmp_path / f"signed{suffix}", tmp_path / f"plain{suffix}"
+    fields = {"background_prompt": "a quiet sea", "foreground_prompt": "sand", "steps": 1, "seed": 11}
     with PlainServer(sign=signer(credentials(tmp_path))) as server, Client(server.url) as client:
-        client.advert(photo, output_format=form, **words).pictures[0].save(made)  # pyright: ignore[reportArgumentType]
+        client.advert(photo, output_format=form, **fields).pictures[0].save(signed_file)  # pyright: ignore[reportArgumentType]
     with PlainServer() as server, Client(server.url) as client:
-        client.advert(photo, output_format=form, **words).pictures[0].save(plain)  # pyright: ignore[reportArgumentType]
-    told = _show(made)
-    assert "signed by Tea and Company, unchanged since" in told.splitlines()
-    assert "background_prompt: a quiet sea" in told.splitlines(), "the note is part of what is signed"
+        client.advert(photo, output_format=form, **fields).pictures[0].save(plain)  # pyright: ignore[reportArgumentType]
+    lines = _show(signed_file).splitlines()
+    assert "signed by Tea and Company, unchanged since" in lines
+    assert "background_prompt: a quiet sea" in lines, "the note is part of what is signed"
     assert "signed" not in _show(plain)
-    assert np.array_equal(np.asarray(Image.open(made)), np.asarray(Image.open(plain))), "the picture is the same"
-    made.write_bytes(_forged(made.read_bytes()))
-    told = _show(made).splitlines()
-    assert "background_prompt: a noisy sea" in told
-    signed = "signed by Tea and Company, but do not trust what it says: assertion.dataHash.mismatch"
-    assert signed in told
+    assert np.array_equal(np.asarray(Image.open(signed_file)), np.asarray(Image.open(plain))), "the picture is the same"
+    signed_file.write_bytes(_forged(signed_file.read_bytes()))
+    lines = _show(signed_file).splitlines()
+    assert "background_prompt: a noisy sea" in lines
+    expected = "signed by Tea and Company, but do not trust what it says: assertion.dataHash.mismatch"
+    assert expected in lines
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ def test_a_signed_advert_says_who_made_it_and_whether_it_was_changed(tmp_path: P
         pytest.param(rsa.generate_private_key(public_exponent=65537, key_size=2048), id="RSA"),
     ],
 )
-def test_every_usual_kind_of_key_signs(tmp_path: Path, key: Key):
+def test_supported_key_types_sign(tmp_path: Path, key: Key):
     assert signer(credentials(tmp_path, key)) is not None
 
 
-def test_nothing_is_signed_unless_asked():
+def test_no_signer_without_settings():
     assert signer(Settings()) is None
 
 
@@ -141,9 +141,7 @@ def test_nothing_is_signed_unless_asked():
         ("chain.pem", "other.pem", "belongs to the key"),
     ],
 )
-def test_what_cannot_sign_is_said_before_the_first_caller(
-    tmp_path: Path, chain: str | None, key: str | None, sentence: str
-):
+def test_unusable_signing_settings_named(tmp_path: Path, chain: str | None, key: str | None, sentence: str):
     credentials(tmp_path)
     other = ec.generate_private_key(ec.SECP256R1())
     (tmp_path / "other.pem").write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
@@ -155,7 +153,7 @@ def test_what_cannot_sign_is_said_before_the_first_caller(
     assert sentence in refused.value.message
 
 
-def test_without_the_library_one_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_missing_library_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     named = credentials(tmp_path)
     monkeypatch.setitem(sys.modules, "c2pa", None)
     with pytest.raises(SettingsError, match="extra `sign`"):
