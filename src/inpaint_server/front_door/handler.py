@@ -24,14 +24,14 @@ from inpaint_server.errors import ClientGone, Draining, InpaintServerError, Inte
 from inpaint_server.front_door.run_folder import PROBE_HEADER, RunFolder
 from inpaint_server.front_door.unix_http import UnixConnection
 
-FORWARDED = (
+FORWARDED_HEADERS = (
     "accept",
     "x-amzn-sagemaker-custom-attributes",
     "x-amzn-sagemaker-inference-id",
     "x-amzn-trace-id",
     "traceparent",
 )
-RETURNED = ("X-Amzn-SageMaker-Custom-Attributes", "X-Request-Id", "Retry-After", "Allow")
+RETURNED_HEADERS = ("X-Amzn-SageMaker-Custom-Attributes", "X-Request-Id", "Retry-After", "Allow")
 
 # Shared with the front door's `PublicPortHandler`, in Java: the caller's method and Content-Type, and whether a
 # response is to be sent unchanged.
@@ -122,7 +122,7 @@ def _answer(fields: dict[str, Any], context: Context, index: int, folder: RunFol
 def _reply(fields: dict[str, Any], headers: dict[str, str], request_id: str, folder: RunFolder) -> ForwardedResponse:
     if headers.get(PROBE_HEADER) == folder.probe_token():
         return ForwardedResponse(status=200, content_type=content_types.JSON, body=b"{}")
-    sent = {name: _printable(headers[name]) for name in FORWARDED if name in headers}
+    sent = {name: _printable(headers[name]) for name in FORWARDED_HEADERS if name in headers}
     sent["x-request-id"] = request_id
     if CONTENT_TYPE_HEADER in headers:
         sent["content-type"] = _printable(headers[CONTENT_TYPE_HEADER])
@@ -149,7 +149,7 @@ def _forward(method: str, body: bytes, headers: dict[str, str], folder: RunFolde
             status=answer.status,
             content_type=answer.getheader("content-type", content_types.OCTET_STREAM),
             body=answer.read(),
-            headers={name: value for name in RETURNED if (value := answer.getheader(name))},
+            headers={name: value for name in RETURNED_HEADERS if (value := answer.getheader(name))},
         )
     finally:
         connection.close()

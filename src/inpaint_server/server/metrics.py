@@ -4,35 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from inpaint_server.cache import CacheStats
 from inpaint_server.errors import SettingsError
 from inpaint_server.server.record import RequestRecord
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 120.0)
-
-
-class CacheStatistics(Protocol):
-    """What a cache reports."""
-
-    @property
-    def bytes(self) -> int:
-        """Bytes held now."""
-        ...
-
-    @property
-    def hits(self) -> int:
-        """Look-ups that found a value."""
-        ...
-
-    @property
-    def misses(self) -> int:
-        """Look-ups that found none."""
-        ...
 
 
 class Metrics:
@@ -65,7 +47,7 @@ class Metrics:
         """Register a gauge that is read at each scrape."""
         Gauge(name, documentation, registry=self.registry).set_function(read)
 
-    def caches(self, read: Callable[[], Mapping[str, CacheStatistics]]) -> None:
+    def caches(self, read: Callable[[], Mapping[str, CacheStats]]) -> None:
         """Register each cache's bytes, hits and misses."""
         self.registry.register(_Caches(read))
 
@@ -89,7 +71,7 @@ class Metrics:
 
 
 class _Caches(Collector):
-    def __init__(self, read: Callable[[], Mapping[str, CacheStatistics]]) -> None:
+    def __init__(self, read: Callable[[], Mapping[str, CacheStats]]) -> None:
         self._read = read
 
     def collect(self) -> Iterable[Metric]:
