@@ -95,10 +95,24 @@ class DeviceFailed(Internal):
 
 
 class Unreachable(InpaintServerError):
-    """No server of ours answers at an address, or its answer broke off."""
+    """No server of ours can be reached: a wrong address, no connection, no access."""
 
     status = 502
     code = "unreachable"
+
+
+class ResponseLost(InpaintServerError):
+    """A request was sent, and its answer did not arrive; it may have been painted all the same."""
+
+    status = 502
+    code = "response_lost"
+
+
+class PlatformRefused(InpaintServerError):
+    """Something before the server refused a request: SageMaker, a proxy, a load balancer."""
+
+    status = 502
+    code = "platform_refused"
 
 
 class Overloaded(InpaintServerError):

@@ -198,6 +198,38 @@ def test_a_server_that_is_not_there_stops_the_run_and_says_how_to_go_on(plain_se
     assert run(source, "--out", out, "--endpoint", plain_server.url).returncode == 0
 
 
+def test_lost_answer_fails_its_row_and_no_other(plain_server: PlainServer, tmp_path: Path):
+    source, out = catalogue(tmp_path / "shop", rows=4), tmp_path / "out"
+    from inpaint_server.catalog import command
+    from inpaint_server.catalog.presets import load
+    from inpaint_server.client import Client, Retry
+    from inpaint_server.client.response import JSON, RawResponse, from_error
+    from inpaint_server.client.transport import Http
+    from inpaint_server.errors import PlatformRefused, ResponseLost
+
+    class Unreliable(Http):
+        """Loses the second answer, and has the third request refused on its way."""
+
+        sent = 0
+
+        def send(self, body: bytes, accept: str = JSON) -> RawResponse:
+            self.sent += 1
+            lost = {2: ResponseLost("The answer was lost."), 3: PlatformRefused("Too large.")}
+            return from_error(lost[self.sent]) if self.sent in lost else super().send(body, accept)
+
+    outcomes = command.run(
+        source,
+        out,
+        client=lambda: Client(Unreliable(plain_server.url, 60.0), retry=Retry(attempts=1)),
+        known=load(),
+        fields={},
+        workers=1,
+    )
+    assert [outcome.status for outcome in outcomes] == ["done", "failed", "failed", "done"]
+    assert [outcome.entry.code for outcome in outcomes] == ["", "response_lost", "platform_refused", ""]
+    assert run(source, "--out", out, "--endpoint", plain_server.url).returncode == 0, "they are repeated"
+
+
 def test_a_second_run_in_the_same_folder_is_refused(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=2), tmp_path / "out"
     from inpaint_server.catalog.journal import Journal

@@ -6,8 +6,12 @@ import asyncio
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -107,26 +111,103 @@ def test_a_photo_that_is_not_there_is_said_before_anything_is_sent(plain_server:
     assert plain_server.bodies == []
 
 
-@pytest.mark.parametrize("status", [503, 504])
-def test_what_passes_is_asked_again(plain_server: PlainServer, status: int):
-    plain_server.refusals[:] = [(status, {}), (status, {})]
+def test_full_queue_is_retried(plain_server: PlainServer):
+    plain_server.refusals[:] = [(503, {}), (503, {})]
     with Client(plain_server.url, retry=AT_ONCE) as client:
         assert client.advert(photo(), **words()).pictures[0].seed == 5
 
 
-@pytest.mark.parametrize(("status", "kind"), [(503, errors.Overloaded), (504, errors.DeadlineExceeded)])
-def test_after_the_last_attempt_the_refusal_is_told(plain_server: PlainServer, status: int, kind: type[Exception]):
-    plain_server.refusals[:] = [(status, {})] * 3
-    with Client(plain_server.url, retry=Retry(attempts=2, first_wait_s=0.001)) as client, pytest.raises(kind):
+def test_refusal_is_raised_after_the_last_attempt(plain_server: PlainServer):
+    plain_server.refusals[:] = [(503, {})] * 3
+    retry = Retry(attempts=2, first_wait_s=0.001)
+    with Client(plain_server.url, retry=retry) as client, pytest.raises(errors.Overloaded):
         client.advert(photo(), **words())
     assert len(plain_server.refusals) == 1
 
 
-def test_a_failure_of_the_server_is_not_asked_again(plain_server: PlainServer):
-    plain_server.refusals[:] = [(500, {}), (500, {})]
-    with Client(plain_server.url, retry=AT_ONCE) as client, pytest.raises(errors.Internal):
+@pytest.mark.parametrize(("status", "kind"), [(500, errors.Internal), (504, errors.DeadlineExceeded)])
+def test_failure_and_missed_deadline_are_not_retried(plain_server: PlainServer, status: int, kind: type[Exception]):
+    plain_server.refusals[:] = [(status, {}), (status, {})]
+    with Client(plain_server.url, retry=AT_ONCE) as client, pytest.raises(kind):
         client.advert(photo(), **words())
     assert len(plain_server.refusals) == 1
+
+
+@contextmanager
+def raw_server(answer: bytes) -> Generator[tuple[str, list[bytes]]]:
+    """A socket that gives every connection these bytes and closes it; the requests it received."""
+    listener, received = socket.create_server(("127.0.0.1", 0)), list[bytes]()
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    received.append(connection.recv(1 << 20))
+                    connection.sendall(answer)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", received
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(5)
+
+
+def test_lost_answer_is_not_retried():
+    with raw_server(b"") as (url, received), Client(url, retry=AT_ONCE) as client:
+        with pytest.raises(errors.ResponseLost, match="was lost"):
+            client.background(background_prompt="beach")
+        assert len(received) == 1
+
+
+def test_refusal_of_a_proxy_is_not_taken_for_the_servers():
+    page = b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    with (
+        raw_server(page) as (url, _),
+        Client(url, retry=AT_ONCE) as client,
+        pytest.raises(errors.PlatformRefused, match="413"),
+    ):
+        client.background(background_prompt="beach")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind", "attempts"),
+    [
+        ("ValidationError", 413, errors.PlatformRefused, 1),
+        ("ThrottlingException", 400, errors.PlatformRefused, 3),
+        ("AccessDeniedException", 403, errors.Unreachable, 1),
+    ],
+)
+def test_refusals_of_sagemaker_itself(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch, code: str, status: int, kind: type[Exception], attempts: int
+):
+    from botocore.exceptions import ClientError
+
+    response = {"Error": {"Code": code, "Message": "No."}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    calls: list[str] = []
+
+    def refuse(**request: object) -> None:
+        calls.append(str(request["EndpointName"]))
+        raise ClientError(response, "InvokeEndpoint")  # pyright: ignore[reportArgumentType]
+
+    with Client(endpoint, retry=Retry(attempts=3, first_wait_s=0.001)) as client:
+        monkeypatch.setattr(client._transport, "_runtime", Runtime(refuse))
+        with pytest.raises(kind):
+            client.background(background_prompt="beach")
+    assert len(calls) == attempts
+
+
+class Runtime:
+    """boto3's runtime client, as far as it is used."""
+
+    def __init__(self, invoke_endpoint: Callable[..., None]) -> None:
+        self.invoke_endpoint = invoke_endpoint
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class Refusing:

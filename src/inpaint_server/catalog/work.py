@@ -24,15 +24,17 @@ from inpaint_server.client import Client, Result
 from inpaint_server.errors import InpaintServerError, Unreachable
 
 _THUMBNAIL: Final = 320
+_MAX_UNREACHABLE: Final = 3
+"""Rows in a row that cannot connect, each after all its attempts, before the run stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a row.
+    """The outcome of a row.
 
     Attributes:
-        row: It.
-        name: What a person calls the product.
+        row: The row.
+        name: The product's name for a person.
         status: `done`, `failed`, or `waiting`: not tried yet because the run was stopped.
         entry: How its order went; its identity is empty where there was none.
         request: The request, pictures left out.
@@ -63,8 +65,8 @@ class Work:
     """A run over a catalogue.
 
     Attributes:
-        client: Asks; it does the waiting and repeating.
-        journal: Knows what is done.
+        client: Sends the requests; it waits and retries.
+        journal: The outcomes so far.
         out: The catalogue's folder.
         scenes: By name.
         defaults: Fields of every row without a value of its own.
@@ -78,12 +80,14 @@ class Work:
     defaults: Mapping[str, Any]
     stop: threading.Event = field(default_factory=threading.Event)
     _claims: dict[str, _Claim] = field(default_factory=dict[str, _Claim])
+    _unreachable: list[bool] = field(default_factory=list[bool])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, rows: Sequence[Row], *, workers: int, on_outcome: Callable[[Outcome], object]) -> list[Outcome]:
         """Bring every row to its end.
 
-        A server that cannot be reached at all stops the run: started again it goes on from there.
+        A server that cannot be reached for several rows in a row stops the run: started again it goes on from there. A
+        row whose answer was lost, or that the platform refused, is noted as failed, and the others go on.
         """
 
         def one(row: Row) -> Outcome:
@@ -124,6 +128,13 @@ class Work:
             row=row, name=name, status=status, entry=entry, request=fields, twin_of=None if first else claim.row
         )
 
+    def _count_unreachable(self, *, reached: bool) -> None:
+        """Stop the run once several rows in a row could not connect."""
+        with self._lock:
+            self._unreachable[:] = [] if reached else [*self._unreachable, True]
+            if len(self._unreachable) >= _MAX_UNREACHABLE:
+                self.stop.set()
+
     def _claim(self, identity: str, row: int) -> tuple[bool, _Claim]:
         """Whether this row is the first of the run with this request, and the claim on its picture."""
         with self._lock:
@@ -138,11 +149,12 @@ class Work:
             reply.check()
             files, entry = _saved(stem, wanted, Result.from_json(reply.body))
         except Unreachable as error:
-            self.stop.set()
+            self._count_unreachable(reached=False)
             return Entry(identity=wanted.identity, reason=error.message, code=error.code)
         except InpaintServerError as error:
             files = dict(_thumbnails(stem, wanted.request["image"], []))
             entry = Entry(identity=wanted.identity, reason=error.message, code=error.code, thumbnails=tuple(files))
+        self._count_unreachable(reached=True)
         for path, data in files.items():
             write_whole(self.out / path, data)
         entry = entry.model_copy(update={"seconds": round(time.monotonic() - begun, 2)})

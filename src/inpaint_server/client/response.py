@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from inpaint_server.errors import InpaintServerError, Unreachable
+from inpaint_server.errors import InpaintServerError, PlatformRefused, Unreachable
 
 JSON: Final = "application/json"
-_RETRYABLE_STATUSES: Final = frozenset({429, 503, 504})
+_PLATFORM_STATUSES: Final = frozenset({413, 429, 500, 502, 503, 504})
+_RETRYABLE_STATUSES: Final = frozenset({429, 503})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +45,16 @@ class RawResponse:
             error = cast("dict[str, Any]", json.loads(self.body)["error"])
             kind, message = _BY_CODE.get(error["code"], InpaintServerError), str(error["message"])
         except (ValueError, LookupError, TypeError):
-            return Unreachable(f"Check the address: what from_http ({self.status}) is no inpaint-server.")
+            return self._foreign_refusal()
         return kind(message, field=error.get("field"), retry_after=error.get("retry_after"))
+
+    def _foreign_refusal(self) -> InpaintServerError:
+        """A refusal that is not in our own form: of something before the server, or of another server."""
+        if self.status in _PLATFORM_STATUSES:
+            return PlatformRefused(
+                f"Something before the server refused the request ({self.status}): check its size and that log."
+            )
+        return Unreachable(f"Check the address: what answered ({self.status}) is no inpaint-server.")
 
 
 def from_http(status: int, body: bytes, media_type: str = JSON, retry_after: str | None = None) -> RawResponse:

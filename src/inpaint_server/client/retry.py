@@ -11,7 +11,9 @@ from inpaint_server.client.response import RawResponse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """Exponential back-off for what passes: a full queue, a draining server, a missed deadline, nobody listening.
+    """Exponential back-off for what passes: a full queue, a draining server, a throttling platform, no listener.
+
+    A missed deadline is not retried: the same request would miss it again, and cost the same.
 
     Attributes:
         attempts: Times a request is sent in all, at least 1.

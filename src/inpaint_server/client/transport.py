@@ -9,9 +9,12 @@ from typing import Any, Protocol, cast
 import httpx
 
 from inpaint_server.client.response import JSON, RawResponse, from_error, from_http
-from inpaint_server.errors import InvalidRequest, Unreachable
+from inpaint_server.errors import InvalidRequest, PlatformRefused, ResponseLost, Unreachable
 
 _CONNECT_S = 10.0
+_NO_ACCESS = frozenset(
+    {"AccessDeniedException", "ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException"}
+)
 
 
 class Transport(Protocol):
@@ -114,15 +117,28 @@ class SageMaker:
         except ClientError as error:
             return self._refusal(cast("dict[str, Any]", error.response), error)
         except BotoCoreError as error:
-            return from_error(Unreachable(f"The endpoint {self._endpoint} cannot be called: {error}"))
+            return self._no_answer(error)
 
     def _refusal(self, response: dict[str, Any], error: Exception) -> RawResponse:
         """The container's own refusal where SageMaker hands one on, else SageMaker's."""
         if "OriginalMessage" in response:
             return from_http(response["OriginalStatusCode"], response["OriginalMessage"].encode())
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        busy = status in (429, 503) or response.get("Error", {}).get("Code") == "ThrottlingException"
-        return from_error(Unreachable(f"The endpoint {self._endpoint} from_error: {error}"), retryable=busy)
+        code = str(response.get("Error", {}).get("Code"))
+        if code in _NO_ACCESS or "not found" in str(error):
+            return from_error(Unreachable(f"Check the endpoint {self._endpoint} and the credentials: {error}"))
+        refused = PlatformRefused(f"SageMaker refused the request to {self._endpoint}: {error}")
+        return from_error(refused, retryable=status in (429, 503) or code == "ThrottlingException")
+
+    def _no_answer(self, error: Exception) -> RawResponse:
+        """Where there was a connection, the request may have been understood: not repeated."""
+        from botocore.exceptions import ConnectionClosedError, HTTPClientError, ReadTimeoutError, ResponseStreamingError
+
+        connected = isinstance(error, ReadTimeoutError | ConnectionClosedError | ResponseStreamingError)
+        if connected:
+            return from_error(ResponseLost(f"The answer of {self._endpoint} was lost: {error}"))
+        unreachable = Unreachable(f"The endpoint {self._endpoint} cannot be called: {error}")
+        return from_error(unreachable, retryable=isinstance(error, HTTPClientError))
 
     def close(self) -> None:
         """See `Transport`."""
@@ -168,5 +184,9 @@ def _reply(response: httpx.Response) -> RawResponse:
 
 def _no_answer(url: str, error: Exception) -> RawResponse:
     """Nobody listens: worth another try. A connection that broke later may have been understood: not repeated."""
-    unreachable = Unreachable(f"Check the server's address {url}: {str(error) or type(error).__name__}.")
-    return from_error(unreachable, retryable=isinstance(error, httpx.ConnectError | httpx.ConnectTimeout))
+    reason = str(error) or type(error).__name__
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return from_error(Unreachable(f"Check the server's address {url}: {reason}."), retryable=True)
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return from_error(Unreachable(f"Check the server's address {url}: {reason}."))
+    return from_error(ResponseLost(f"The answer of {url} was lost: {reason}."))

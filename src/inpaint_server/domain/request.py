@@ -37,8 +37,8 @@ class InpaintLayer:
         prompt: With what.
         negative_prompt: And with what not.
         strength: How much of what was there may change, (0, 1]; 1 starts from noise alone.
-        sees_product: Whether the product is visible while the layer is painted. What is not visible cannot be continued:
-            no second handle grows from it, and nothing of its colours bleeds into the scene.
+        sees_product: Whether the product is visible while the layer is painted. What is not visible cannot be
+            continued: no second handle grows from it, and nothing of its colours bleeds into the scene.
     """
 
     region: Region

@@ -142,7 +142,7 @@ def _as_in_photo(product: Product, canvas: Size) -> Placement:
 def _size_at(scale: float, size: Size, canvas: Size) -> Size:
     """The product's size at a scale, in whole pixels, no larger than fits the canvas.
 
-    The shorter side follows from the longer one's whole pixels: so does the scale that is told, and leads back here.
+    The shorter side follows from the longer one's whole pixels: so does the scale in the answer, which leads back here.
     """
     longer = max(size.height, size.width)
     most = min(canvas.height * longer // size.height, canvas.width * longer // size.width)
