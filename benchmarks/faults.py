@@ -11,7 +11,6 @@ took to load, where a process is left behind, or where a part was started more o
 
 from __future__ import annotations
 
-import os
 import signal
 import tempfile
 import time
@@ -115,7 +114,7 @@ def kill_supervisors(report: Report) -> None:
 
 def slow_start(load: float) -> str:
     """A bundle that takes so long to load: never a 200 of /ping before it is warm; the first request is served."""
-    with gated_server(Path(os.devnull), LOAD_S=str(load)) as server, ThreadPoolExecutor(1) as pool:
+    with gated_server(Path("/nonexistent"), LOAD_S=str(load)) as server, ThreadPoolExecutor(1) as pool:
         begun = time.monotonic()
         warm = pool.submit(server.wait_for, "engine_warm", 300)
         asked, early = 0, 0
