@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from benchmarks.jobs import Order
+from benchmarks.jobs import HttpRequest
 
 _TIMEOUT_S = 300.0
 
@@ -58,14 +58,14 @@ class Load:
         return statistics.fmean(self.latencies)
 
 
-def send(client: httpx.Client, order: Order) -> Sent:
+def send(client: httpx.Client, request: HttpRequest) -> Sent:
     """Post one request.
 
     Raises:
         SystemExit: it was refused.
     """
     begun = time.perf_counter()
-    reply = client.post(order.path, content=order.body, headers=order.headers)
+    reply = client.post(request.path, content=request.body, headers=request.headers)
     ended = time.perf_counter()
     if not reply.is_success:
         raise SystemExit(f"A request was answered {reply.status_code}: {reply.text[:300]}")
@@ -77,14 +77,14 @@ def client_of(url: str) -> httpx.Client:
     return httpx.Client(base_url=url, timeout=_TIMEOUT_S)
 
 
-def side_by_side(url: str, orders: Sequence[Sequence[Order]]) -> Load:
+def side_by_side(url: str, requests: Sequence[Sequence[HttpRequest]]) -> Load:
     """As many clients as there are lists; each posts its own, the next when the one before is answered."""
 
-    def work(mine: Sequence[Order]) -> list[float]:
+    def work(mine: Sequence[HttpRequest]) -> list[float]:
         with client_of(url) as client:
-            return [send(client, order).seconds for order in mine]
+            return [send(client, request).seconds for request in mine]
 
     begun = time.perf_counter()
-    with ThreadPoolExecutor(max_workers=len(orders)) as pool:
-        latencies = [latency for part in pool.map(work, orders) for latency in part]
+    with ThreadPoolExecutor(max_workers=len(requests)) as pool:
+        latencies = [latency for part in pool.map(work, requests) for latency in part]
     return Load(latencies=tuple(latencies), seconds=time.perf_counter() - begun)

@@ -40,7 +40,7 @@ TOLERANCE = 1.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What was seen at one moment.
+    """One sample.
 
     Attributes:
         megabytes: Memory that all processes have allocated and touched.

@@ -10,8 +10,8 @@ from benchmarks import jobs
 from benchmarks.bare import evaluations, recorded, replay
 from benchmarks.figures import Figure, Part
 from benchmarks.obvious import THE_SAMPLES_OWN, Obvious, karras
-from benchmarks.process import NO_CACHES, ask, engine_here
-from benchmarks.timing import ratio, take_turns, told
+from benchmarks.process import NO_CACHES, answers_to, engine_here
+from benchmarks.timing import medians, ratio, take_turns
 from inpaint_server.models.bundle import find, open_bundle
 from inpaint_server.server.loading import Loaded
 from inpaint_server.settings import read
@@ -25,22 +25,22 @@ def measure(runs: int, bundle: str) -> Part:
     photo = Image.open(jobs.PHOTOS[0])
     quality = [karras(25, opened.manifest.guidance_scale)] * 3
     calls = {
-        profile: recorded(lambda profile=profile: ask(loaded, jobs.fields(profile=profile)))
+        profile: recorded(lambda profile=profile: answers_to(loaded, jobs.fields(profile=profile)))
         for profile in ("quality", "fast", "seed")
     }
     seconds = take_turns(
         runs,
         {
             "bare model calls": lambda: replay(calls["quality"]),
-            "ours, quality": lambda: ask(loaded, jobs.fields(profile="quality")),
+            "ours, quality": lambda: answers_to(loaded, jobs.fields(profile="quality")),
             "obvious, same steps": lambda: obvious.advert(photo, jobs.SCENES[0], 1, quality),
-            "ours, fast": lambda: ask(loaded, jobs.fields(profile="fast")),
-            "ours, seed's steps": lambda: ask(loaded, jobs.fields(profile="seed")),
+            "ours, fast": lambda: answers_to(loaded, jobs.fields(profile="fast")),
+            "ours, seed's steps": lambda: answers_to(loaded, jobs.fields(profile="seed")),
             "obvious, seed's steps": lambda: obvious.advert(photo, jobs.SCENES[0], 1, THE_SAMPLES_OWN),
         },
     )
     loaded.engine.drain()
-    counted = {profile: evaluations(made) for profile, made in calls.items()}
+    counted = {profile: evaluations(recording) for profile, recording in calls.items()}
     return Part(
         figures=[*_ratios(seconds), *_evaluations(counted), *_second_request(bundle, runs)],
         series={"seconds of one advert": {name: statistics.median(values) for name, values in seconds.items()}},
@@ -60,7 +60,7 @@ def _ratios(seconds: dict[str, list[float]]) -> list[Figure]:
         ("the obvious way with the sample's steps over `quality`", "obvious, seed's steps", "ours, quality", {}),
     )
     return [
-        Figure(name=name, value=ratio(seconds, first, second), detail=told(seconds, first, second), **wanted)
+        Figure(name=name, value=ratio(seconds, first, second), detail=medians(seconds, first, second), **wanted)
         for name, first, second, wanted in compared
     ]
 
@@ -82,20 +82,20 @@ def _evaluations(counted: dict[str, int]) -> list[Figure]:
 def _second_request(bundle: str, runs: int) -> list[Figure]:
     """The same photo again, in another scene: what is left of the time on its mask."""
     shares: list[float] = []
-    told_ms = ""
+    compared_ms = ""
     for _ in range(runs):
         loaded = engine_here(bundle)
         first, second = (_mask_ms(loaded, scene) for scene in range(2))
         loaded.engine.drain()
         shares.append(second / first)
-        told_ms = f"{second:.2f} ms / {first:.2f} ms"
+        compared_ms = f"{second:.2f} ms / {first:.2f} ms"
     return [
         Figure(
             name="time on the mask, second request with a photo over the first",
             value=100 * statistics.median(shares),
             unit="%",
             at_most=5.0,
-            detail=told_ms,
+            detail=compared_ms,
         )
     ]
 
@@ -103,5 +103,5 @@ def _second_request(bundle: str, runs: int) -> list[Figure]:
 def _mask_ms(loaded: Loaded, scene: int) -> float:
     background, foreground = jobs.SCENES[scene]
     same_photo = {**jobs.fields(steps=1), "image": jobs.picture(jobs.PHOTOS[0])}
-    (answer,) = ask(loaded, {**same_photo, "background_prompt": background, "foreground_prompt": foreground})
+    (answer,) = answers_to(loaded, {**same_photo, "background_prompt": background, "foreground_prompt": foreground})
     return answer.timings.segment

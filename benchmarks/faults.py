@@ -1,4 +1,4 @@
-"""Fifty kills on the demo models, a slow start, and a stop in the middle of work: what callers see.
+"""Fifty kills on the demo models, a slow start, and a stop in the middle of work: what callers receive.
 
     python -m benchmarks.faults [--rounds 3] [--load-seconds 20]
 
@@ -49,15 +49,15 @@ class Report:
 
     def print(self) -> None:
         """The table."""
-        print("| killed | stage | times | its caller saw | others meanwhile saw | back after, s | of it loading, s |")
+        print("| killed | stage | times | its caller got | others meanwhile got | back after, s | of it loading, s |")
         print("| --- | --- | --- | --- | --- | --- | --- |")
         for (part, stage), kills in self.rows.items():
             callers = {how(outcome.caller) for outcome, _ in kills if outcome.caller is not None} or {"-"}
-            others = {how(seen) for outcome, _ in kills for seen in outcome.others} or {"-"}
+            others = {how(other) for outcome, _ in kills for other in outcome.others} or {"-"}
             slowest = max(outcome.seconds for outcome, _ in kills)
             load = max(load for _, load in kills)
-            told = f"{', '.join(sorted(callers))} | {', '.join(sorted(others))}"
-            print(f"| {part} | {stage} | {len(kills)} | {told} | {slowest:.1f} | {load:.1f} |")
+            results = f"{', '.join(sorted(callers))} | {', '.join(sorted(others))}"
+            print(f"| {part} | {stage} | {len(kills)} | {results} | {slowest:.1f} | {load:.1f} |")
 
 
 def how(result: CallResult) -> str:
@@ -117,17 +117,17 @@ def slow_start(load: float) -> str:
     with gated_server(Path("/nonexistent"), LOAD_S=str(load)) as server, ThreadPoolExecutor(1) as pool:
         begun = time.monotonic()
         warm = pool.submit(server.wait_for, "engine_warm", 300)
-        asked, early = 0, 0
+        pings, early = 0, 0
         while not warm.done():
             early += server.ping() == 200 and not warm.done()
-            asked += 1
-            time.sleep(0.05)  # noqa: TID251 - a client's pause between two questions
+            pings += 1
+            time.sleep(0.05)  # noqa: TID251 - a client pauses between two pings
         server.wait_for("serving", 300)
         sample = advert(1)
         fault = sample.problem(server.send(sample))
         server.stop()
     seconds = time.monotonic() - begun
-    print(f"\nslow start: warm after {seconds:.0f} s, /ping asked {asked} times before: {early} times 200")
+    print(f"\nslow start: warm after {seconds:.0f} s, {pings} pings before, {early} of them 200")
     return f"slow start: {early} early pings, {fault}" if early or fault else ""
 
 
@@ -162,7 +162,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="Kills of each of five parts at each of four stages.")] = 3,
     load_seconds: Annotated[float, typer.Option(help="How long the slow bundle loads.")] = 20.0,
 ) -> None:
-    """Run everything, print what was seen, exit 1 where something must not have been."""
+    """Run everything, print what callers received, exit 1 where any of it is a fault."""
     report = Report()
     kill_everything(report, rounds)
     kill_supervisors(report)

@@ -25,7 +25,7 @@ _seeds = count(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class HttpRequest:
     """One HTTP request.
 
     Attributes:
@@ -57,9 +57,9 @@ def picture(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def order(**more: object) -> Order:
+def advert(**more: object) -> HttpRequest:
     """An advert as JSON."""
-    return Order(body=json.dumps(fields(**more)).encode())
+    return HttpRequest(body=json.dumps(fields(**more)).encode())
 
 
 def inpainting(side: int, steps: int, guidance_scale: float) -> dict[str, object]:

@@ -1,9 +1,9 @@
-"""Far more callers than the server may take: is every one of them told the truth, and at once?
+"""Far more callers than the server may take: is every one of them answered, and at once?
 
     python -m benchmarks.load [--clients 64] [--queue 8] [--seconds 120]
 
 Starts `inpaint-server serve --bundle demo` with this queue; each client sends adverts with seeds of its own, one after
-the other, and waits a second after a refusal. Meanwhile /ping is asked five times a second. Prints how often each
+the other, and waits a second after a refusal. Meanwhile /ping is called five times a second. Prints how often each
 answer came and how long answers took; fails where one is neither 200 with its request's own seeds nor 503 or 504 as
 documented, where one is lost, or where a refusal has no Retry-After. The times are printed and not judged: 503 should
 come within 50 ms and /ping within 100 ms on a machine that nobody else uses.
@@ -59,15 +59,15 @@ class Load:
             sample = advert(draw.randrange(2**32), steps=4)
             self.sent += 1
             begun = time.perf_counter()
-            seen = send(self._server, sample)
-            if seen.reply is None:
-                self.faults[seen.outcome] += 1
+            received = send(self._server, sample)
+            if received.reply is None:
+                self.faults[received.outcome] += 1
                 continue
-            self.taken[str(seen.reply.status)].append((time.perf_counter() - begun) * 1000)
-            if wrong := sample.problem(seen.reply):
+            self.taken[str(received.reply.status)].append((time.perf_counter() - begun) * 1000)
+            if wrong := sample.problem(received.reply):
                 self.faults[wrong] += 1
-            if seen.reply.status == 503:
-                self.faults["503 without Retry-After"] += "retry-after" not in seen.reply.headers
+            if received.reply.status == 503:
+                self.faults["503 without Retry-After"] += "retry-after" not in received.reply.headers
                 self._stop.wait(REFUSED_PAUSE_S)
 
     def _ping(self) -> None:

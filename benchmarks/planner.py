@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import jobs
 from benchmarks.bare import Call, recorded
 from benchmarks.figures import Figure, Part
-from benchmarks.process import NO_CACHES, ask, engine_here
+from benchmarks.process import NO_CACHES, answers_to, engine_here
 from inpaint_server.models.architectures import of_bundle
 from inpaint_server.models.bundle import find, open_bundle
 from inpaint_server.models.plan import make_plan
@@ -48,7 +48,7 @@ def compare(bundle: str) -> list[Figure]:
     """Operations, peak activations and weights of one advert's own model calls, beside the plan of the same advert."""
     opened = open_bundle(find(bundle, read().model_dir))
     loaded = engine_here(bundle, dtype="float32", **{**NO_CACHES, "prompt_cache_mb": 1})
-    calls = recorded(lambda: ask(loaded, jobs.fields(steps=_STEPS)))
+    calls = recorded(lambda: answers_to(loaded, jobs.fields(steps=_STEPS)))
     loaded.engine.drain()
     plan = make_plan(of_bundle(opened), size=opened.defaults.size, batch=1, steps=_STEPS, dtype=torch.float32)
     planned = sum(stage.calls * stage.cost.operations for stage in plan.stages)

@@ -21,7 +21,7 @@ def engine_here(bundle: str, **settings: Any) -> Loaded:
     return load(read(bundle=bundle, **settings))
 
 
-def ask(loaded: Loaded, *requests: dict[str, object]) -> list[Answer]:
+def answers_to(loaded: Loaded, *requests: dict[str, object]) -> list[Answer]:
     """Requests decoded and handed to the engine, all at once; their answers."""
     jobs = [
         loaded.engine.submit(

@@ -15,8 +15,12 @@ _BEGIN, _END = "<!-- figures -->\n", "<!-- end of figures -->"
 
 def write(out: Path, parts: Mapping[str, Part], machine: Mapping[str, str], command: str) -> str:
     """Write `figures.json`, `figures.png`, `table.md` and the document's part; gives the table."""
-    told = {"machine": machine, "command": command, "parts": {name: part.model_dump() for name, part in parts.items()}}
-    (out / "figures.json").write_text(json.dumps(told, indent=1) + "\n")
+    document = {
+        "machine": machine,
+        "command": command,
+        "parts": {name: part.model_dump() for name, part in parts.items()},
+    }
+    (out / "figures.json").write_text(json.dumps(document, indent=1) + "\n")
     text = table(parts, machine, command)
     (out / "table.md").write_text(text)
     _draw({name: part.series for name, part in parts.items()}, out / "figures.png")

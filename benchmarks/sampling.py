@@ -66,9 +66,9 @@ WAYS: Final[dict[str, dict[str, Any]]] = {
 class Counter:
     """Counts the rows of every UNet evaluation, whole or of the outermost layers alone."""
 
-    def __init__(self, painter: TorchBackend) -> None:
+    def __init__(self, backend: TorchBackend) -> None:
         self.rows = self.whole = 0
-        for checkpoint in (painter.text_to_image, painter.inpainting):
+        for checkpoint in (backend.text_to_image, backend.inpainting):
             for unet in {one.unet for one in (checkpoint, checkpoint.few_step) if one is not None}:
                 unet.conv_in.register_forward_pre_hook(lambda _, inputs: self._count(len(inputs[0])))
                 unet.mid_block.register_forward_pre_hook(lambda _, inputs: self._count_whole(len(inputs[0])))
@@ -82,13 +82,13 @@ class Counter:
 
 @dataclass(slots=True, kw_only=True)
 class Result:
-    """What one way made of every subject."""
+    """The results of one way for every subject."""
 
     seconds: list[float] = field(default_factory=list[float])
     rows: int = 0
     whole: int = 0
     adverts: list[Advert] = field(default_factory=list[Advert])
-    asked: list[Subject] = field(default_factory=list[Subject])
+    subjects: list[Subject] = field(default_factory=list[Subject])
 
 
 def main(
@@ -102,12 +102,12 @@ def main(
     """Paint every subject in every way."""
     settings.let_waiting_threads_sleep()
     opened = bundles.open_bundle(bundles.find(bundle, Path()))
-    painter = TorchBackend(opened, choose("auto", "auto"), prompt_cache_bytes=10_000_000)
-    ways = {name: json.loads(said) for name, _, said in (one.partition("=") for one in way)} if way else WAYS
+    backend = TorchBackend(opened, choose("auto", "auto"), prompt_cache_bytes=10_000_000)
+    ways = {name: json.loads(fields) for name, _, fields in (one.partition("=") for one in way)} if way else WAYS
     results = paint_all(
-        painter, opened.defaults, ways, [(one, seed) for seed in range(seeds) for one in SUBJECTS[:subjects]]
+        backend, opened.defaults, ways, [(one, seed) for seed in range(seeds) for one in SUBJECTS[:subjects]]
     )
-    print_table(results, painter, opened.defaults)
+    print_table(results, backend, opened.defaults)
     if sheet is not None:
         sheet.parent.mkdir(parents=True, exist_ok=True)
         tiles = [(name, result.adverts[index].picture) for index in range(subjects) for name, result in results.items()]
@@ -115,27 +115,27 @@ def main(
 
 
 def paint_all(
-    painter: TorchBackend,
+    backend: TorchBackend,
     defaults: BundleDefaults,
     ways: dict[str, dict[str, Any]],
     pictures: Sequence[tuple[Subject, int]],
 ) -> dict[str, Result]:
     """Every picture (a subject and a seed) in every way, the ways taking turns."""
-    counter = Counter(painter)
-    engine = Engine(painter, queue=1, max_batch=1, mask_cache_bytes=100_000_000)
+    counter = Counter(backend)
+    engine = Engine(backend, queue=1, max_batch=1, mask_cache_bytes=100_000_000)
     results = {name: Result() for name in ways}
     for subject, seed in pictures:
         warm_up = request(subject, seed, {"task": "mask"}, defaults)
         engine.submit(warm_up, deadline_s=float("inf")).answer.result()
         for fields, result in zip(ways.values(), results.values(), strict=True):
-            asked = request(subject, seed, fields, defaults)
+            advert_request = request(subject, seed, fields, defaults)
             counter.rows = counter.whole = 0
             begun = time.perf_counter()
-            answer = engine.submit(asked, deadline_s=float("inf")).answer.result()
+            answer = engine.submit(advert_request, deadline_s=float("inf")).answer.result()
             result.seconds.append(time.perf_counter() - begun)
             result.rows, result.whole = counter.rows, counter.whole
             result.adverts.append(answer.adverts[0])
-            result.asked.append(subject)
+            result.subjects.append(subject)
     engine.drain()
     return results
 
@@ -152,11 +152,11 @@ def request(subject: Subject, seed: int, fields: dict[str, Any], defaults: Bundl
     return resolve(wire, pixels, None, defaults, draw_seed=lambda: seed)
 
 
-def print_table(results: dict[str, Result], painter: TorchBackend, defaults: BundleDefaults) -> None:
+def print_table(results: dict[str, Result], backend: TorchBackend, defaults: BundleDefaults) -> None:
     """One line for each way; time and difference are held against the way called `quality`."""
     usual = results.get("quality") or next(iter(results.values()))
     count = len(usual.adverts)
-    print(f"{painter.card.device}, {torch.get_num_threads()} threads, bundle {painter.card.bundle}, ", end="")
+    print(f"{backend.card.device}, {torch.get_num_threads()} threads, bundle {backend.card.bundle}, ", end="")
     print(f"{defaults.size.width} x {defaults.size.height}, {count} pictures each\n")
     print("| way | evaluations | of them whole | time, quality = 1 | difference | right names | seam | growth |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
@@ -179,13 +179,13 @@ def difference(one: Advert, other: Advert) -> float:
 
 
 def right_names(result: Result) -> float:
-    """Share of the judges' names, for what is behind and what is below, that are what was asked for."""
+    """Share of the judges' names, for what is behind and what is below, that match the prompts."""
     backdrops, surfaces = (Judge.load(JUDGES / f"{name}.safetensors") for name in ("backdrops", "surfaces"))
     above = backdrops.name([_above(one) for one in result.adverts])
     below = surfaces.name([_below(one) for one in result.adverts])
     right = [
-        (backdrop == asked[1], surface == asked[2])
-        for backdrop, surface, asked in zip(above, below, result.asked, strict=True)
+        (backdrop == subject[1], surface == subject[2])
+        for backdrop, surface, subject in zip(above, below, result.subjects, strict=True)
     ]
     return float(np.mean(right))
 

@@ -20,7 +20,7 @@ _HEAD_START_S = 1.0
 def measure(runs: int, bundle: str) -> Part:
     """One client and eight take turns; then a short request is sent after a long one."""
     with ours(bundle=bundle) as server:
-        side_by_side(server.url, [[jobs.order()]] * 2)
+        side_by_side(server.url, [[jobs.advert()]] * 2)
         turns = [(_clients(server, 1), _clients(server, CLIENTS)) for _ in range(runs)]
         races = [_race(server) for _ in range(runs)]
     alone = [one.per_second for one, _ in turns]
@@ -61,14 +61,14 @@ def measure(runs: int, bundle: str) -> Part:
 
 def _clients(server: Server, clients: int) -> Load:
     """As many adverts in all, whoever sends them."""
-    orders = [jobs.order() for _ in range(CLIENTS)]
-    return side_by_side(server.url, [orders[client::clients] for client in range(clients)])
+    requests = [jobs.advert() for _ in range(CLIENTS)]
+    return side_by_side(server.url, [requests[client::clients] for client in range(clients)])
 
 
 def _race(server: Server) -> tuple[Sent, Sent]:
     """The short and the long request."""
     with client_of(server.url) as slow, client_of(server.url) as quick, ThreadPoolExecutor() as pool:
-        long = pool.submit(send, slow, jobs.order(**_LONG))
+        long = pool.submit(send, slow, jobs.advert(**_LONG))
         Event().wait(_HEAD_START_S)
-        short = send(quick, jobs.order(**_SHORT))
+        short = send(quick, jobs.advert(**_SHORT))
         return short, long.result()

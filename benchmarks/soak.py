@@ -36,12 +36,12 @@ _SMALL_CACHES = {f"INPAINT_{name}_CACHE_MB": "2" for name in ("PHOTO", "MASK", "
 def measure(runs: int, bundle: str) -> Part:  # noqa: ARG001 - a soak is one run, however many the others are
     """Mixed requests from four clients; memory after the warm-up against memory at the end."""
     with ours("--direct", bundle=bundle, **_SMALL_CACHES) as server, client_of(server.url) as client:
-        orders = _mixed()
-        _post(client, orders, WARM_UP)
+        bodies = _mixed()
+        _post(client, bodies, WARM_UP)
         samples = [_at_rest(server)]
         statuses: dict[int, int] = {}
         for _ in tqdm(range(REQUESTS // _SAMPLE_EVERY), desc="soak"):
-            for status in _post(client, orders, _SAMPLE_EVERY):
+            for status in _post(client, bodies, _SAMPLE_EVERY):
                 statuses[status] = statuses.get(status, 0) + 1
             samples.append(_at_rest(server))
     fifth = len(samples) // 5
@@ -70,7 +70,7 @@ def _at_rest(server: Server) -> float:
     return min(readings)
 
 
-def _post(client: httpx.Client, orders: Iterator[dict[str, object]], number: int) -> list[int]:
+def _post(client: httpx.Client, bodies: Iterator[dict[str, object]], number: int) -> list[int]:
     """Some requests side by side; their status codes."""
 
     def one(fields: dict[str, object]) -> int:
@@ -80,7 +80,7 @@ def _post(client: httpx.Client, orders: Iterator[dict[str, object]], number: int
         return client.post("/invocations", content=body, headers=headers).status_code
 
     with ThreadPoolExecutor(max_workers=_CLIENTS) as pool:
-        return list(pool.map(one, [next(orders) for _ in range(number)]))
+        return list(pool.map(one, [next(bodies) for _ in range(number)]))
 
 
 def _mixed() -> Iterator[dict[str, object]]:
@@ -105,7 +105,7 @@ def _mixed() -> Iterator[dict[str, object]]:
 
 
 def _small_photo(draw: random.Random) -> str:
-    """A photo nobody has seen before."""
+    """A photo that no cache knows."""
     with Image.open(draw.choice(jobs.PHOTOS)) as opened:
         small = opened.resize((draw.randint(100, 300), draw.randint(100, 300)))
     file = io.BytesIO()

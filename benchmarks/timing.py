@@ -33,6 +33,6 @@ def ratio(seconds: Mapping[str, list[float]], first: str, second: str) -> float:
     return statistics.median(one / other for one, other in zip(seconds[first], seconds[second], strict=True))
 
 
-def told(seconds: Mapping[str, list[float]], *names: str) -> str:
-    """Medians in words."""
+def medians(seconds: Mapping[str, list[float]], *names: str) -> str:
+    """The medians as text, in seconds."""
     return " / ".join(f"{statistics.median(seconds[name]):.2f} s" for name in names)

@@ -1,6 +1,6 @@
 """What the front door and the way through it add to a request of about a second, large photo in, large picture out.
 
-The engine tells in each answer how long decoding, painting and encoding took together. What the client waited beyond
+Each answer carries how long decoding, inference and encoding took together. What the client waited beyond
 that is transport: reading the body, the front door's Java and its handler, the socket, and the way back.
 """
 
@@ -16,7 +16,7 @@ from PIL import Image
 from benchmarks import jobs
 from benchmarks.clients import client_of, send
 from benchmarks.figures import Figure, Part
-from benchmarks.jobs import Order
+from benchmarks.jobs import HttpRequest
 from benchmarks.servers import ours
 
 _PHOTO_BYTES = 1_500_000
@@ -41,14 +41,14 @@ def measure(runs: int, bundle: str) -> Part:
     ):
         clients = {"front door": through, "direct": straight}
         for client in clients.values():
-            send(client, _order(photo))
+            send(client, _request(photo))
             for _ in range(_WARM_UP):
-                send(client, _order(photo, task="mask"))
+                send(client, _request(photo, task="mask"))
         for _ in range(runs * _REQUESTS_A_RUN):
             for name, client in clients.items():
-                sent = send(client, _order(photo))
-                told = json.loads(sent.reply.headers["x-amzn-sagemaker-custom-attributes"])
-                inside_ms = told["timings_ms"]["total"]
+                sent = send(client, _request(photo))
+                attributes = json.loads(sent.reply.headers["x-amzn-sagemaker-custom-attributes"])
+                inside_ms = attributes["timings_ms"]["total"]
                 beyond[name].append(1000 * sent.seconds - inside_ms)
                 if name == "front door":
                     shares.append(100 * beyond[name][-1] / inside_ms)
@@ -77,15 +77,15 @@ def measure(runs: int, bundle: str) -> Part:
     )
 
 
-def _order(photo: bytes, **more: object) -> Order:
+def _request(photo: bytes, **more: object) -> HttpRequest:
     """The photo itself as the body, the picture itself as the answer."""
-    told = {name: value for name, value in jobs.fields(**_FIELDS, **more).items() if name != "image"}
+    fields = {name: value for name, value in jobs.fields(**_FIELDS, **more).items() if name != "image"}
     headers = {
         "content-type": "image/jpeg",
         "accept": "image/png",
-        "x-amzn-sagemaker-custom-attributes": json.dumps(told),
+        "x-amzn-sagemaker-custom-attributes": json.dumps(fields),
     }
-    return Order(body=photo, headers=headers)
+    return HttpRequest(body=photo, headers=headers)
 
 
 def large_photo() -> bytes:

@@ -22,12 +22,12 @@ def load() -> Obvious:
     return Obvious(folder, json.loads((folder / "bundle.json").read_text())["native_size"])
 
 
-def answer(models: Obvious, asked: dict[str, Any]) -> dict[str, str]:
+def answer(models: Obvious, fields: dict[str, Any]) -> dict[str, str]:
     """One advert."""
-    with Image.open(io.BytesIO(base64.b64decode(asked["image"]))) as photo:
-        words = (asked["background_prompt"], asked["foreground_prompt"])
-        efforts = [karras(asked["steps"], asked["guidance_scale"])] * 3
-        picture = models.advert(photo, words, asked["seed"], efforts)
+    with Image.open(io.BytesIO(base64.b64decode(fields["image"]))) as photo:
+        words = (fields["background_prompt"], fields["foreground_prompt"])
+        efforts = [karras(fields["steps"], fields["guidance_scale"])] * 3
+        picture = models.advert(photo, words, fields["seed"], efforts)
     file = io.BytesIO()
     picture.save(file, "PNG")
     return {"image": base64.b64encode(file.getvalue()).decode()}

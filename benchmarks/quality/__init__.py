@@ -1,1 +1,1 @@
-"""How the pictures look, in figures and on sheets, beside the replaced sample's algorithm on the same weights."""
+"""The quality of the pictures, in figures and on sheets, beside the replaced sample's algorithm on the same weights."""

@@ -22,10 +22,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.quality import measures
-from benchmarks.quality.measures import Made, Placed, Result, compared
-from benchmarks.quality.reading import DRAWN_ON, reading_story
-from benchmarks.quality.replaced import Found, is_cut, replaced_story, where_it_would_place
-from benchmarks.quality.telling import tell_together
+from benchmarks.quality.expansion import DRAWN_ON, read_expansion
+from benchmarks.quality.measures import Painted, Placed, Result, compared
+from benchmarks.quality.replaced import Segmented, is_cut, replaced_advert, where_it_would_place
+from benchmarks.quality.together import run_together
 from inpaint_server import settings
 from inpaint_server.domain.arrays import Pixels, frozen_array
 from inpaint_server.domain.calls import Segment
@@ -67,37 +67,35 @@ READ: Final = 64
 def main(
     *,
     bundle: Annotated[str, typer.Option(help="`demo` or a folder.")] = "demo",
-    number: Annotated[int, typer.Option(min=1, help="Pictures drawn in each way.")] = 200,
+    number: Annotated[int, typer.Option(min=1, help="Pictures generated in each way.")] = 200,
     out: Annotated[Path, typer.Option(help="Folder for table and sheets.")] = Path("out/quality"),
 ) -> None:
-    """Draw every picture in three ways, measure, and write table and sheets."""
+    """Generate every picture in three ways, measure, and write table and sheets."""
     settings.let_waiting_threads_sleep()
     opened = bundles.open_bundle(bundles.find(bundle, Path()))
-    painter = TorchBackend(opened, choose("auto", "auto"))
-    found = [_found(painter, path) for path in PHOTOS]
+    backend = TorchBackend(opened, choose("auto", "auto"))
+    found = [_segment_file(backend, path) for path in PHOTOS]
     results: dict[str, list[Result]] = {way: [] for way in WAYS}
     with tqdm(desc="pictures") as bar:
         for start in range(0, number, SIDE_BY_SIDE):
-            orders = [
-                _order(index, found, opened.defaults) for index in range(start, min(number, start + SIDE_BY_SIDE))
-            ]
-            stories = [story(*order) for story in WAYS.values() for order in orders]
-            measured = iter(tell_together(painter, stories))
+            tasks = [_task(index, found, opened.defaults) for index in range(start, min(number, start + SIDE_BY_SIDE))]
+            pipelines = [way(*task) for way in WAYS.values() for task in tasks]
+            measured = iter(run_together(backend, pipelines))
             for way in WAYS:
-                results[way] += islice(measured, len(orders))
-            bar.update(len(stories))
+                results[way] += islice(measured, len(tasks))
+            bar.update(len(pipelines))
     out.mkdir(parents=True, exist_ok=True)
     products = [one.product for one in found]
-    read = tell_together(painter, [reading_story(*_order(index, found, opened.defaults)) for index in range(READ)])
-    table = _table(results, _cut_off(products, opened.defaults.size), _rims(painter)) + _readings(read)
+    read = run_together(backend, [read_expansion(*_task(index, found, opened.defaults)) for index in range(READ)])
+    table = _table(results, _cut_off(products, opened.defaults.size), _rims(backend)) + _readings(read)
     (out / "table.md").write_text(table)
-    told = {way: [one.figures for one in made] for way, made in results.items()}
-    (out / "figures.json").write_text(json.dumps(told, indent=1) + "\n")
+    figures = {way: [result.figures for result in painted] for way, painted in results.items()}
+    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     _save_sheets(results, out)
     print(table)
 
 
-def our_story(found: Found, request: AdvertRequest, seed: int) -> PipelineSteps[Result]:
+def our_advert(found: Segmented, request: AdvertRequest, seed: int) -> PipelineSteps[Result]:
     """The project's own, the product where the replaced way puts it, or the nearest place where it is whole."""
     advert = yield from with_product(compose(request, seed), found.product)
     assert advert.placed is not None
@@ -106,22 +104,22 @@ def our_story(found: Found, request: AdvertRequest, seed: int) -> PipelineSteps[
     assert advert.intermediates.background is not None
     masks = tuple(paint_mask(layer.region, advert.placed, advert.split) for layer in request.layers)
     placed = Placed(product=advert.placed, masks=masks, shown=mask_on_canvas(advert.placed))
-    made = Made(
+    painted = Painted(
         picture=advert.picture, scene=advert.intermediates.passes[-1], background=advert.intermediates.background
     )
-    return (yield from compared(request, seed, made, placed))
+    return (yield from compared(request, seed, painted, placed))
 
 
-def _plain_story(found: Found, request: AdvertRequest, seed: int) -> PipelineSteps[Result]:
+def _plain_advert(found: Segmented, request: AdvertRequest, seed: int) -> PipelineSteps[Result]:
     """Ours with nothing against growth and seams: passes that start from noise and keep nothing of the background."""
     layers = tuple(replace(layer, strength=1.0, sees_product=True) for layer in request.layers)
-    return our_story(found, replace(request, layers=layers, fill=False, shadow=0.0), seed)
+    return our_advert(found, replace(request, layers=layers, fill=False, shadow=0.0), seed)
 
 
-WAYS: Final = {"replaced": replaced_story, "plain passes": _plain_story, "ours": our_story}
+WAYS: Final = {"replaced": replaced_advert, "plain passes": _plain_advert, "ours": our_advert}
 
 
-def _order(index: int, found: Sequence[Found], defaults: BundleDefaults) -> tuple[Found, AdvertRequest, int]:
+def _task(index: int, found: Sequence[Segmented], defaults: BundleDefaults) -> tuple[Segmented, AdvertRequest, int]:
     """The photo, the request and the seed of one picture; photos and scenes take turns."""
     one = found[index % len(found)]
     background, foreground = SCENES[index // len(found) % len(SCENES)]
@@ -131,17 +129,17 @@ def _order(index: int, found: Sequence[Found], defaults: BundleDefaults) -> tupl
     return one, replace(request, placement=placement), index
 
 
-def _found(painter: TorchBackend, path: Path) -> Found:
+def _segment_file(backend: TorchBackend, path: Path) -> Segmented:
     photo, _ = decode_photo(path.read_bytes(), max_pixels=64_000_000)
-    return _segmented(painter, photo)
+    return _segment(backend, photo)
 
 
-def _segmented(painter: TorchBackend, photo: Pixels) -> Found:
+def _segment(backend: TorchBackend, photo: Pixels) -> Segmented:
     height, width = photo.shape[:2]
     centre = Point(x=(width - 1) / 2, y=(height - 1) / 2, label=1)
-    candidates = painter.segment([Segment(photo=photo, points=(centre,), box=None)])[0]
+    candidates = backend.segment([Segment(photo=photo, points=(centre,), box=None)])[0]
     product = find_product(photo, refine(photo, drop_strays(candidates.best)))
-    return Found(product=product, candidates=candidates)
+    return Segmented(product=product, candidates=candidates)
 
 
 def _cut_off(products: Sequence[Product], canvas: Size) -> tuple[float, float]:
@@ -160,7 +158,7 @@ def _ours_is_cut(product: Product, canvas: Size, rng: np.random.Generator) -> bo
     return not inside or (placed.mask >= 128).sum() < 0.9 * scale * (product.mask >= 128).sum()
 
 
-def _rims(painter: TorchBackend) -> tuple[tuple[float, float], tuple[float, float]]:
+def _rims(backend: TorchBackend) -> tuple[tuple[float, float], tuple[float, float]]:
     """Halo and loss of both ways on drawn photos whose true mask is known, the product laid on grey where it stands."""
     drawn = render(Making.demo().held_out.recipe, DRAWN, Path("out") / "held-out", workers=1)
     rims: list[tuple[tuple[float, float], tuple[float, float]]] = []
@@ -169,7 +167,7 @@ def _rims(painter: TorchBackend) -> tuple[tuple[float, float], tuple[float, floa
         photo = Pixels(frozen_array(cut))
         grey = Pixels(frozen_array(np.full_like(photo, 128)))
         ideal = np.where(true[..., None] >= 128, photo, grey)
-        found = _segmented(painter, photo)
+        found = _segment(backend, photo)
         weight = (found.candidates.masks.max(axis=0)[..., None] / 255.0) ** 2
         size = found.product.size
         ours = composite_product(
@@ -219,7 +217,7 @@ def _readings(read: Sequence[tuple[float, float]]) -> str:
     """How far the figure for growth can be trusted."""
     nothing, some = np.array(read).T
     return (
-        "\n| expansion that is read | mean | median |\n| --- | --- | --- |\n"
+        "\n| expansion as read | mean | median |\n| --- | --- | --- |\n"
         f"| where no pass has painted and nothing can have grown | {nothing.mean():.3f} | {np.median(nothing):.3f} |\n"
         f"| the same, {DRAWN_ON} of the product drawn on | {some.mean():.3f} | {np.median(some):.3f} |\n"
     )
@@ -227,8 +225,8 @@ def _readings(read: Sequence[tuple[float, float]]) -> str:
 
 def _row(name: str, replaced: float, plain: float | None, ours: float) -> str:
     ratios = [f"{ours / other:.2f}" if other else "" for other in (replaced, plain)]
-    told = f"{replaced:.3f} | {'' if plain is None else f'{plain:.3f}'} | {ours:.3f}"
-    return f"| {name} | {told} | {' | '.join(ratios)} |"
+    figures = f"{replaced:.3f} | {'' if plain is None else f'{plain:.3f}'} | {ours:.3f}"
+    return f"| {name} | {figures} | {' | '.join(ratios)} |"
 
 
 def _save_sheets(results: dict[str, list[Result]], out: Path) -> None:

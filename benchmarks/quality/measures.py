@@ -27,8 +27,8 @@ _BEYOND: Final = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Made:
-    """What a way made, each H x W x 3.
+class Painted:
+    """The pictures of one way, each H x W x 3 uint8.
 
     Attributes:
         picture: The advert.
@@ -46,9 +46,9 @@ class Placed:
     """Where a product stands in a picture.
 
     Attributes:
-        product: What should be seen there.
-        masks: What each pass repainted.
-        shown: H x W, what the way itself took for the product.
+        product: The product that should stand there.
+        masks: Where each pass repainted, 255 = repainted.
+        shown: H x W, the product as the way itself masked it.
     """
 
     product: PlacedProduct
@@ -66,11 +66,11 @@ class Result:
         words: Its background prompt and its foreground prompt.
         interior: Mean difference from the photo resampled once, inside the mask eroded by 2 pixels, grey levels.
         seam: Colour step where the passes meet, over that of their surroundings; 1 = none.
-        expansion: What is found beyond the product and joined to it, fraction of its area.
+        expansion: Area found beyond the product and joined to it, fraction of its area.
         growth: By how much that is more than of the same product alone on grey, where nothing can have grown.
         colour_distance: Between the scene right beside the product and the scene beyond, CIE 1976 Lab.
         colour_step: By how much that is more than at the same place of the background that was generated first.
-        agreement: How well the scene shows its words, at most 1.
+        agreement: How well the scene matches its prompts, at most 1.
     """
 
     picture: Pixels
@@ -95,32 +95,32 @@ class Result:
         return max(0.0, self.growth) + 0.1 * max(0.0, self.seam - 1) + 0.02 * self.colour_distance
 
 
-def compared(request: AdvertRequest, seed: int, made: Made, placed: Placed) -> PipelineSteps[Result]:
-    """Measure a picture; the models look at it again for its product and its words."""
+def compared(request: AdvertRequest, seed: int, painted: Painted, placed: Placed) -> PipelineSteps[Result]:
+    """Measure a picture; the models find its product again and score its prompts."""
     points = product_points(placed.product)
-    found = yield Segment(photo=made.picture, points=points, box=None, remember=False)
-    assert isinstance(found, MaskProposals), "a mask that was asked for is answered by candidates"
-    grey = Pixels(frozen_array(np.full_like(made.picture, 128)))
+    found = yield Segment(photo=painted.picture, points=points, box=None, remember=False)
+    assert isinstance(found, MaskProposals), "Segment is answered by mask proposals"
+    grey = Pixels(frozen_array(np.full_like(painted.picture, 128)))
     alone = composite_product(grey, placed.product, default_feather(placed.product.canvas))
     found_alone = yield Segment(photo=alone, points=points, box=None, remember=False)
-    assert isinstance(found_alone, MaskProposals), "a mask that was asked for is answered by candidates"
+    assert isinstance(found_alone, MaskProposals), "Segment is answered by mask proposals"
     regions = zip(placed.masks, request.layers, strict=True)
     judged = yield Score(
-        picture=made.scene, regions=tuple(PromptRegion(mask=mask, prompt=layer.prompt) for mask, layer in regions)
+        picture=painted.scene, regions=tuple(PromptRegion(mask=mask, prompt=layer.prompt) for mask, layer in regions)
     )
-    assert isinstance(judged, float), "a judgement that was asked for is answered by a number"
-    distance = colour_distance(made.picture, placed.product)
+    assert isinstance(judged, float), "Score is answered by a number"
+    distance = colour_distance(painted.picture, placed.product)
     grown = expansion(found, placed.product)
     return Result(
-        picture=made.picture,
+        picture=painted.picture,
         seed=seed,
         words=(request.layers[-1].prompt, request.layers[0].prompt),
-        interior=interior(made.picture, placed.product),
-        seam=seam(made.scene, placed.masks, ProductMask(placed.shown)),
+        interior=interior(painted.picture, placed.product),
+        seam=seam(painted.scene, placed.masks, ProductMask(placed.shown)),
         expansion=grown,
         growth=grown - expansion(found_alone, placed.product),
         colour_distance=distance,
-        colour_step=distance - colour_distance(made.background, placed.product),
+        colour_step=distance - colour_distance(painted.background, placed.product),
         agreement=judged,
     )
 
@@ -153,7 +153,7 @@ def rim(shown: np.ndarray, ideal: np.ndarray, mask: np.ndarray) -> tuple[float, 
     """Mean difference from the ideal cut-out within 3 pixels of the product's outline, grey levels.
 
     Returns:
-        Outside it, where what is seen of the photo is a halo, and inside it, where what is not seen is lost.
+        Outside it, where remains of the photo are a halo, and inside it, where missing pixels are lost.
     """
     inside = mask >= THRESHOLD
     edge = grow(inside, 3) & grow(~inside, 3)

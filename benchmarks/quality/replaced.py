@@ -1,4 +1,4 @@
-"""The replaced sample's algorithm as a story: squashed photo, random shift, passes that repaint everything, soft paste.
+"""The replaced sample's algorithm: squashed photo, random shift, passes that repaint everything, soft paste.
 
 The passes have our profile's solver, steps and guidance: what is compared is what surrounds them.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from benchmarks.quality.measures import Made, Placed, Result, compared
+from benchmarks.quality.measures import Painted, Placed, Result, compared
 from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask, frozen_array
 from inpaint_server.domain.calls import Inpaint, MaskProposals
 from inpaint_server.domain.geometry import Box, Placement, Size
@@ -24,15 +24,15 @@ SCALE = 0.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Found:
+class Segmented:
     """A product as both ways know it: ours, and the segmenter's own candidates, whose union the replaced way takes."""
 
     product: Product
     candidates: MaskProposals
 
 
-def replaced_story(found: Found, request: AdvertRequest, seed: int) -> PipelineSteps[Result]:
-    """One picture, and what was measured on it."""
+def replaced_advert(found: Segmented, request: AdvertRequest, seed: int) -> PipelineSteps[Result]:
+    """One picture and its figures."""
     rng, canvas = np.random.default_rng(seed), request.canvas
     union = np.where(found.candidates.masks.max(axis=0) > 0, 255, 0).astype(np.uint8)
     left, top = random_shift(rng, canvas)
@@ -46,7 +46,7 @@ def replaced_story(found: Found, request: AdvertRequest, seed: int) -> PipelineS
         for part in (rows >= line, rows < line)
     ]
     for number, (layer, repaint) in enumerate(zip(request.layers, masks, strict=True), start=1):
-        made = yield Inpaint(
+        answer = yield Inpaint(
             canvas=painted,
             mask=repaint,
             prompt=layer.prompt,
@@ -54,12 +54,12 @@ def replaced_story(found: Found, request: AdvertRequest, seed: int) -> PipelineS
             sampling=request.pass_sampling,
             noise_seed=noise_seed(seed, number),
         )
-        painted = Pixels(np.asarray(made))
+        painted = Pixels(np.asarray(answer))
     weight = (mask[..., None] / 255.0) ** 2
     picture = Pixels(frozen_array(np.rint(photo * weight + painted * (1 - weight)).astype(np.uint8)))
-    placed = Placed(product=_what_was_placed(found.product, canvas, left, top), masks=tuple(masks), shown=mask)
-    made = Made(picture=picture, scene=painted, background=background)
-    return (yield from compared(request, seed, made, placed))
+    placed = Placed(product=_placed_product(found.product, canvas, left, top), masks=tuple(masks), shown=mask)
+    advert = Painted(picture=picture, scene=painted, background=background)
+    return (yield from compared(request, seed, advert, placed))
 
 
 def random_shift(rng: np.random.Generator, canvas: Size) -> tuple[int, int]:
@@ -113,7 +113,7 @@ def _centroid(mask: np.ndarray) -> float:
     return float(np.arange(len(rows)) @ rows / max(1, rows.sum()))
 
 
-def _what_was_placed(product: Product, canvas: Size, left: int, top: int) -> PlacedProduct:
+def _placed_product(product: Product, canvas: Size, left: int, top: int) -> PlacedProduct:
     """The photo resampled once to where the replaced way put it: what its pixels are held against."""
     height, width = (round(SCALE * side) for side in (canvas.height, canvas.width))
     resampled = []
@@ -129,11 +129,11 @@ def _what_was_placed(product: Product, canvas: Size, left: int, top: int) -> Pla
         mask=ProductMask(frozen_array(mask[box.slices])),
         box=box,
         canvas=canvas,
-        placement=_said(box, canvas),
+        placement=_placement_of(box, canvas),
     )
 
 
-def _said(box: Box, canvas: Size) -> Placement:
+def _placement_of(box: Box, canvas: Size) -> Placement:
     return Placement(
         scale=max(box.size.height, box.size.width) / canvas.shorter_side,
         x=(box.left + box.right) / 2 / canvas.width,

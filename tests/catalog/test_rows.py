@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from inpaint_server.catalog.orders import file_name, order
 from inpaint_server.catalog.presets import SHIPPED, load
+from inpaint_server.catalog.requests import file_name, row_request
 from inpaint_server.catalog.rows import Row, read
 from inpaint_server.catalog.templates import fill
 from inpaint_server.errors import InvalidRequest
@@ -28,7 +28,7 @@ def row(folder: Path, **columns: Any) -> Row:
 
 
 def asked(row: Row, **defaults: Any) -> dict[str, Any]:
-    request = dict(order(row, load(), defaults).request)
+    request = dict(row_request(row, load(), defaults).request)
     request.pop("image")
     return request
 
@@ -54,7 +54,7 @@ def test_a_row_with_too_many_cells_is_not_guessed_at(folder: Path):
     (folder / "products.csv").write_text("photo,background_prompt\nmug.png,brick wall, sun\n")
     (only,) = read(folder / "products.csv")
     with pytest.raises(InvalidRequest, match="Quote cells with commas"):
-        order(only, load(), {})
+        row_request(only, load(), {})
 
 
 def test_json_lines_keep_their_types_and_a_broken_line_is_a_broken_row(folder: Path):
@@ -121,7 +121,7 @@ def test_a_template_names_columns_and_nothing_else(template: str):
 )
 def test_what_keeps_a_row_from_being_asked_for_is_one_sentence(folder: Path, columns: dict[str, Any], sentence: str):
     with pytest.raises(InvalidRequest, match=sentence):
-        order(row(folder, **columns), load(), {"scene": "beach"})
+        row_request(row(folder, **columns), load(), {"scene": "beach"})
 
 
 def test_a_column_that_a_prompt_uses_may_be_called_anything(folder: Path):
@@ -133,7 +133,7 @@ def test_the_identity_is_of_the_request_and_of_nothing_else(folder: Path):
     Image.new("RGB", (12, 9), "red").save(folder / "other.png")
 
     def identity(**columns: Any) -> str:
-        return order(row(folder, scene="beach", **columns), load(), {}).identity
+        return row_request(row(folder, scene="beach", **columns), load(), {}).identity
 
     assert identity() == identity(photo="copy.png", name="Another name")
     others = {identity(), identity(photo="other.png"), identity(seed=1), identity(foreground_prompt="grass")}

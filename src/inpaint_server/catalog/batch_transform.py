@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inpaint_server.catalog.orders import label, order
 from inpaint_server.catalog.presets import Presets
+from inpaint_server.catalog.requests import label, row_request
 from inpaint_server.catalog.rows import Row
 from inpaint_server.errors import InpaintServerError
 
@@ -34,7 +34,7 @@ def write_lines(
     with path.open("wb") as file:
         for row in rows:
             try:
-                valid = order(row, scenes, defaults)
+                valid = row_request(row, scenes, defaults)
             except InpaintServerError as error:
                 on_refused(row, label(row), error.message)
                 continue

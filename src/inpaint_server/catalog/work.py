@@ -17,8 +17,8 @@ from PIL import Image, ImageOps
 
 from inpaint_server.catalog.files import write_whole
 from inpaint_server.catalog.journal import Entry, Journal
-from inpaint_server.catalog.orders import Order, file_name, label, order
 from inpaint_server.catalog.presets import Presets
+from inpaint_server.catalog.requests import RowRequest, file_name, label, row_request
 from inpaint_server.catalog.rows import Row
 from inpaint_server.client import Client, Result
 from inpaint_server.errors import InpaintServerError, Unreachable
@@ -36,7 +36,7 @@ class Outcome:
         row: The row.
         name: The product's name for a person.
         status: `done`, `failed`, or `waiting`: not tried yet because the run was stopped.
-        entry: How its order went; its identity is empty where there was none.
+        entry: Its outcome in the journal; the identity is empty where the row made no request.
         request: The request, pictures left out.
         twin_of: The number of an earlier row with the very same request, whose picture it shares.
     """
@@ -109,18 +109,18 @@ class Work:
         if self.stop.is_set():
             return Outcome(row=row, name=name, status="waiting", entry=Entry(identity=""))
         try:
-            wanted = order(row, self.scenes, self.defaults)
+            prepared = row_request(row, self.scenes, self.defaults)
         except InpaintServerError as error:
             entry = Entry(identity="", reason=error.message, code=error.code)
             return Outcome(row=row, name=name, status="failed", entry=entry)
-        fields = {key: value for key, value in wanted.request.items() if key not in ("image", "mask")}
-        first, claim = self._claim(wanted.identity, row.number)
+        fields = {key: value for key, value in prepared.request.items() if key not in ("image", "mask")}
+        first, claim = self._claim(prepared.identity, row.number)
         if not first:
             claim.over.wait()
             entry = claim.entry
         else:
             try:
-                entry = claim.entry = self.journal.settled(wanted.identity) or self._send(row, wanted)
+                entry = claim.entry = self.journal.settled(prepared.identity) or self._send(row, prepared)
             finally:
                 claim.over.set()
         status = "waiting" if entry.code == Unreachable.code else "failed" if entry.reason else "done"
@@ -141,19 +141,19 @@ class Work:
             first = identity not in self._claims
             return first, self._claims.setdefault(identity, _Claim(row=row))
 
-    def _send(self, row: Row, wanted: Order) -> Entry:
+    def _send(self, row: Row, prepared: RowRequest) -> Entry:
         begun = time.monotonic()
-        stem = file_name(row, wanted.identity)
+        stem = file_name(row, prepared.identity)
         try:
-            reply = self.client.send(json.dumps(wanted.request).encode())
+            reply = self.client.send(json.dumps(prepared.request).encode())
             reply.check()
-            files, entry = _saved(stem, wanted, Result.from_json(reply.body))
+            files, entry = _saved(stem, prepared, Result.from_json(reply.body))
         except Unreachable as error:
             self._count_unreachable(reached=False)
-            return Entry(identity=wanted.identity, reason=error.message, code=error.code)
+            return Entry(identity=prepared.identity, reason=error.message, code=error.code)
         except InpaintServerError as error:
-            files = dict(_thumbnails(stem, wanted.request["image"], []))
-            entry = Entry(identity=wanted.identity, reason=error.message, code=error.code, thumbnails=tuple(files))
+            files = dict(_thumbnails(stem, prepared.request["image"], []))
+            entry = Entry(identity=prepared.identity, reason=error.message, code=error.code, thumbnails=tuple(files))
         self._count_unreachable(reached=True)
         for path, data in files.items():
             write_whole(self.out / path, data)
@@ -162,16 +162,16 @@ class Work:
         return entry
 
 
-def _saved(stem: str, wanted: Order, result: Result) -> tuple[dict[str, bytes], Entry]:
+def _saved(stem: str, prepared: RowRequest, result: Result) -> tuple[dict[str, bytes], Entry]:
     """Every file of a result under its path, and their entry in the journal."""
     many = len(result.pictures) > 1
     pictures = {
         f"adverts/{stem}{f'-{picture.seed}' if many else ''}.{result.format}": picture.data
         for picture in result.pictures
     }
-    small = dict(_thumbnails(stem, wanted.request.get("image"), [picture.image for picture in result.pictures]))
+    small = dict(_thumbnails(stem, prepared.request.get("image"), [picture.image for picture in result.pictures]))
     entry = Entry(
-        identity=wanted.identity,
+        identity=prepared.identity,
         files=tuple(pictures),
         seeds=tuple(picture.seed for picture in result.pictures),
         thumbnails=tuple(small),

@@ -1,4 +1,4 @@
-"""A row becomes an order: its request, complete and checked, and an identity of its own."""
+"""The request for a row, complete and checked, with an identity of its own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OURS: Final = frozenset({"photo", "scene", "name", *_OTHER_SPELLINGS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class RowRequest:
     """The request for one row.
 
     Attributes:
@@ -37,7 +37,7 @@ class Order:
     identity: str
 
 
-def order(row: Row, scenes: Presets, defaults: Mapping[str, Any]) -> Order:
+def row_request(row: Row, scenes: Presets, defaults: Mapping[str, Any]) -> RowRequest:
     """Resolve a row: its own columns, over the scene's fields, over the defaults; prompts filled in from the columns.
 
     Raises:
@@ -53,23 +53,23 @@ def order(row: Row, scenes: Presets, defaults: Mapping[str, Any]) -> Order:
     validate(whole, has_image=True)
     files: dict[str, Any] = {"mask": row.folder / str(whole["mask"])} if "mask" in whole else {}
     request = request_object(whole.get("task", "advert"), _photo(row), {**whole, **files})  # pyright: ignore[reportArgumentType] - just validated
-    return Order(request=request, identity=_identity(request))
+    return RowRequest(request=request, identity=_identity(request))
 
 
 def label(row: Row) -> str:
-    """What a person calls the product: its name, else its photo's, else the row's number."""
+    """The name of the product for a person: its name, else its photo's, else the row's number."""
     photo = row.columns.get("photo")
     return str(row.columns.get("name") or (Path(str(photo)).stem if photo else f"row {row.number}"))
 
 
 def file_name(row: Row, identity: str) -> str:
-    """A file's name without suffix: readable, and nobody else's."""
+    """A file's name without suffix: readable and unique."""
     readable = re.sub(r"[^a-z0-9]+", "-", label(row).lower()).strip("-")[:48]
     return f"{readable or 'product'}-{identity[:8]}"
 
 
 def _fields(columns: Mapping[str, Any], scenes: Presets, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Request fields, the nearest word winning; `image` is not among them: a catalogue names the photo's file."""
+    """Request fields, the nearest value wins; `image` is not among them: a catalogue names the photo's file."""
     if "image" in columns:
         raise InvalidRequest("Name the photo's file in the column `photo`, not `image`.", field="image")
     own = {_OTHER_SPELLINGS.get(name, name): value for name, value in columns.items()}

@@ -1,4 +1,4 @@
-"""How well growth is told at all: read where nothing has grown, and where a known part of the product was drawn on."""
+"""How far the expansion figure can be trusted: read where nothing has grown, and where a known part was added."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.quality.replaced import Found
+from benchmarks.quality.replaced import Segmented
 from inpaint_server.domain.arrays import Pixels, frozen_array
 from inpaint_server.domain.calls import MaskProposals, Segment
 from inpaint_server.domain.product import PlacedProduct
@@ -22,18 +22,18 @@ DRAWN_ON: Final = 0.3
 """Of the product's area."""
 
 
-def reading_story(found: Found, request: AdvertRequest, seed: int) -> PipelineSteps[tuple[float, float]]:
+def read_expansion(found: Segmented, request: AdvertRequest, seed: int) -> PipelineSteps[tuple[float, float]]:
     """Expansion of the product laid on a background that no pass has touched, and of the same, drawn on."""
     rng = np.random.default_rng(seed)
     background = yield generate_background(request, seed)
-    assert isinstance(background, np.ndarray), "a picture that was asked for is answered by pixels"
+    assert isinstance(background, np.ndarray), "Generate is answered by pixels"
     placed = place(found.product, request.canvas, request.placement, rng)
     laid = composite_product(Pixels(background), placed, request.feather)
     read: list[float] = []
     for picture in (laid, drawn_on(laid, placed, rng)):
-        seen = yield Segment(photo=picture, points=product_points(placed), box=None, remember=False)
-        assert isinstance(seen, MaskProposals), "a mask that was asked for is answered by candidates"
-        read.append(expansion(seen, placed))
+        found = yield Segment(photo=picture, points=product_points(placed), box=None, remember=False)
+        assert isinstance(found, MaskProposals), "Segment is answered by mask proposals"
+        read.append(expansion(found, placed))
     return read[0], read[1]
 
 
