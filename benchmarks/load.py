@@ -84,7 +84,7 @@ def main(
     clients: Annotated[int, typer.Option(help="Callers at a time.")] = 64,
     queue: Annotated[int, typer.Option(help="Requests that may wait.")] = 8,
     seconds: Annotated[float, typer.Option(help="How long.")] = 120.0,
-    deadline: Annotated[float, typer.Option(help="Seconds a request may take.")] = 60.0,
+    deadline: Annotated[float, typer.Option(help="Seconds a request may take.")] = 55.0,
 ) -> None:
     """Load the server, print the table, exit 1 where something must not have come back."""
     with demo_server(INPAINT_QUEUE=str(queue), INPAINT_DEADLINE_S=str(deadline)) as server:

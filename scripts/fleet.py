@@ -15,7 +15,7 @@ import numpy as np
 
 STEP_S: Final = 0.5
 MAX_BATCH: Final = 8  # INPAINT_MAX_BATCH
-DEADLINE_S: Final = 60.0  # INPAINT_DEADLINE_S
+DEADLINE_S: Final = 55.0  # INPAINT_DEADLINE_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

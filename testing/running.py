@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 PLAIN_ENGINE = [sys.executable, "-m", "testing.plain_engine"]
 ECHO_ENGINE = [sys.executable, "-m", "testing.echo_engine"]
+_RUN_DIRECT = """
+from inpaint_server.server import process
+from inpaint_server.settings import read
+from testing.plain_engine import load
+process.end(process.run(read(), loading=load))
+"""
+DIRECT_PLAIN_ENGINE = [sys.executable, "-c", _RUN_DIRECT]
+"""A server's whole command: the plain engine straight on the port, without Java."""
 _ENDED: dict[str, Any] = {}
 RUN = """
 import json, sys

@@ -54,7 +54,7 @@ def serve(
     if direct:
         from inpaint_server.server import process as engine_process
 
-        raise typer.Exit(engine_process.run(settings))
+        engine_process.end(engine_process.run(settings))
     from inpaint_server.front_door import supervisor
 
     raise typer.Exit(supervisor.run(settings))

@@ -68,12 +68,14 @@ class Settings(BaseSettings):
         default=300.0, gt=0, description="Seconds one model call may take; then the engine process is started again."
     )
     deadline_s: float = Field(
-        default=60.0,
+        default=55.0,
         gt=0,
-        description="Seconds that a request may take, in the queue and after it; then it is answered 504.",
+        description="Seconds from a request's arrival, its body included, to its answer; then it is answered 504.",
     )
     drain_s: float = Field(
-        default=24.0, gt=0, description="Seconds that requests in progress may take to finish after SIGTERM."
+        default=24.0,
+        gt=0,
+        description="Seconds from SIGTERM to the end: what has begun by then may finish, and answers may be read.",
     )
     start_timeout_s: float = Field(
         default=900.0, gt=0, description="Seconds that loading and warming the models may take."

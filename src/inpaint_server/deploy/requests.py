@@ -26,6 +26,8 @@ STARTUP_TIMEOUT_S: Final = 900
 """From the container's start to its first /ping that is 200; INPAINT_START_TIMEOUT_S is as long."""
 CONCURRENT_INVOCATIONS: Final = 8
 """As many as INPAINT_MAX_BATCH: so many pictures share one call of the UNet."""
+REAL_TIME_TIMEOUT_S: Final = 60
+"""After which a real-time endpoint gives a request up; the default of INPAINT_DEADLINE_S ends before."""
 INVOCATION_TIMEOUT_S: Final = 900
 """Of an asynchronous request; the platform allows up to 3,600."""
 _ANSWER_MARGIN_S: Final = 60

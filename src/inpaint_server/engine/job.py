@@ -6,12 +6,17 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Final
 
 from inpaint_server.domain.calls import MaskProposals
 from inpaint_server.domain.product import Product
 from inpaint_server.domain.request import AdvertRequest
 from inpaint_server.domain.results import Advert, Answer, OnProgress, Timings
 from inpaint_server.errors import DeadlineExceeded, InpaintServerError
+
+TOO_SLOW: Final = (
+    "The request did not finish in time: ask for fewer images, steps or pixels, or raise INPAINT_DEADLINE_S."
+)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -50,7 +55,7 @@ class Job:
             InpaintServerError: the job was ended early, or its deadline has passed.
         """
         if self.ended_by is None and time.monotonic() > self.deadline:
-            self.end(self.deadline_exceeded())
+            self.end(DeadlineExceeded(TOO_SLOW))
         if self.ended_by is not None:
             raise self.ended_by
 
@@ -58,13 +63,6 @@ class Job:
         """End the job early: no further step is made for it. The first error is kept."""
         with self._lock:
             self.ended_by = self.ended_by or error
-
-    def deadline_exceeded(self) -> DeadlineExceeded:
-        """The error of a request that took too long."""
-        return DeadlineExceeded(
-            f"The request did not finish in {self.deadline - self.admitted:.0f} s: ask for fewer images, steps or "
-            "pixels, or raise INPAINT_DEADLINE_S."
-        )
 
     def add_time(self, stage: str, milliseconds: float) -> None:
         """Add to the time spent on a stage."""

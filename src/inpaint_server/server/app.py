@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import structlog
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from inpaint_server import __version__, errors
 from inpaint_server.domain.request import AdvertRequest
 from inpaint_server.domain.results import Answer
-from inpaint_server.engine.job import Job
-from inpaint_server.server.disconnect import cancel_on_disconnect
+from inpaint_server.engine.job import TOO_SLOW
+from inpaint_server.server.disconnect import after, cancel_when, disconnected, once_set
 from inpaint_server.server.loading import Loaded, load
 from inpaint_server.server.metrics import Metrics, embedded_metrics
 from inpaint_server.server.record import RequestRecord, request_id_of
+from inpaint_server.server.responses import http_error, routes, to_response
 from inpaint_server.settings import Settings
 from inpaint_server.wire.bodies import split_lines
 from inpaint_server.wire.decode import ParsedRequest, check_body_size
@@ -36,6 +37,13 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+WORKING_FRACTION: Final = 0.9
+"""Of the time for draining; after it, work still in progress is ended."""
+WRITING_FRACTION: Final = 0.97
+"""Of the time for draining; after it, answers that their callers have not read are given up."""
+_SLOW_BODY: Final = "The request's body did not arrive in time: send a smaller one, or raise INPAINT_DEADLINE_S."
 
 
 class EngineApp:
@@ -52,20 +60,19 @@ class EngineApp:
         self.metrics = Metrics()
         self._loading = loading
         self._running = 0
-        self._jobs: set[Job] = set()
         self._loaded: Loaded | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        self._decoding = asyncio.Semaphore(settings.max_batch)
+        self._draining = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._decoders = ThreadPoolExecutor(settings.max_batch, "decode")
+        self._encoders = ThreadPoolExecutor(settings.max_batch, "encode")
         self.metrics.gauge("inpaint_in_flight", "Requests being answered.", lambda: self._running)
         self.metrics.gauge("inpaint_waiting", "Requests in the queue.", self._waiting)
         self.metrics.caches(lambda: {} if self._loaded is None else self._loaded.engine.caches())
         self.asgi = Starlette(
-            routes=[
-                Route("/ping", self._ping, methods=["GET"]),
-                Route("/invocations", self._invocations, methods=["POST"]),
-            ],
-            exception_handlers={HTTPException: _http_error},
+            routes=[*routes("/ping", "GET", self._ping), *routes("/invocations", "POST", self._invocations)],
+            exception_handlers={HTTPException: http_error},
         )
 
     def load(self, on_failure: Callable[[], object]) -> None:
@@ -97,14 +104,17 @@ class EngineApp:
         threading.Thread(target=work, name="load", daemon=True).start()
 
     async def drain(self) -> None:
-        """Refuse new requests, wait `drain_s` seconds for those in progress, and end the rest between two steps."""
+        """Refuse new requests and bodies not yet read, finish what has begun, and end it where that takes too long.
+
+        The last tenth of `drain_s` is left for the responses to reach their callers.
+        """
         self.state = "draining"
+        self._draining.set()
         try:
-            await asyncio.wait_for(self._idle.wait(), self.settings.drain_s)
+            await asyncio.wait_for(self._idle.wait(), WORKING_FRACTION * self.settings.drain_s)
         except TimeoutError:
             log.warning("drain_timed_out", running=self._running)
-            for job in self._jobs:
-                job.end(errors.Draining("The server stopped before the request was done: send it again."))
+            self._stopped.set()
             await self._idle.wait()
 
     def _waiting(self) -> int:
@@ -114,7 +124,7 @@ class EngineApp:
         body = {"status": self.state, "version": __version__, "revision": self.settings.revision}
         status = 200 if self.state == "ready" else 503
         encoded = EncodedResponse(status=status, body=compact_json(body), media_type=JSON, headers={})
-        return _response(encoded, request_id_of(request.headers))
+        return to_response(encoded, request_id_of(request.headers))
 
     async def _invocations(self, request: Request) -> Response:
         record = RequestRecord.of(request.headers)
@@ -122,7 +132,7 @@ class EngineApp:
         with self._in_progress():
             encoded = await self._respond(self._serve(request, record), record)
         self._log_and_count(record, encoded)
-        return _response(encoded, record.request_id)
+        return to_response(encoded, record.request_id)
 
     @contextmanager
     def _in_progress(self) -> Generator[None]:
@@ -156,57 +166,22 @@ class EngineApp:
         return encode_error(record.error, record.request_id)
 
     async def _serve(self, request: Request, record: RequestRecord) -> EncodedResponse:
-        loaded = self._ready()
+        self._check_open()
         headers = dict(request.headers)
         accept = choose_media_type(headers.get("accept", ""))
         body = await self._body(request, record)
         if content_type(headers) == JSON_LINES:
-            return await cancel_on_disconnect(request, self._serve_lines(loaded, body, record))
-        read = loaded.reader.read
-        return await cancel_on_disconnect(request, self._serve_one(loaded, lambda: read(body, headers), record, accept))
-
-    async def _serve_one(
-        self, loaded: Loaded, read: Callable[[], ParsedRequest], record: RequestRecord, accept: str
-    ) -> EncodedResponse:
-        async with self._decoding:
-            loaded.engine.check_admission()
-            with record.timed("decode"):
-                parsed = await run_in_threadpool(read)
-        record.request = parsed.request
-        answer = await self._answer(loaded, parsed.request, record)
-        record.add_timings(answer.timings)
-        decode_ms = record.stages["decode"] * 1000
-        completed = loaded.complete(parsed, answer, request_id=record.request_id, decode_ms=decode_ms)
-        with record.timed("encode"):
-            return await run_in_threadpool(encode_response, completed, accept)
-
-    async def _serve_lines(self, loaded: Loaded, body: bytes, record: RequestRecord) -> EncodedResponse:
-        """Every line is a request of its own, decoded when a slot is free; answers are in the order of the lines."""
-        slots = asyncio.Semaphore(self.settings.max_batch)
-        lines = split_lines(body)
-        record.lines = len(lines)
-
-        async def answer(number: int, line: bytes) -> bytes:
-            async with slots:
-                return await self._serve_line(loaded, line, record.of_line(number, len(line)))
-
-        answers = await asyncio.gather(*(answer(number, line) for number, line in enumerate(lines, start=1)))
-        return EncodedResponse(body=b"".join(answers), media_type=JSON_LINES, headers={})
-
-    async def _serve_line(self, loaded: Loaded, line: bytes, record: RequestRecord) -> bytes:
-        work = self._serve_one(loaded, lambda: loaded.reader.read_line(line), record, JSON_LINES)
-        encoded = await self._respond(work, record)
-        self._log_and_count(record, encoded)
-        return encoded.body.rstrip(b"\n") + b"\n"
-
-    def _ready(self) -> Loaded:
-        if self.state == "draining":
-            raise errors.Draining("The server is stopping: send the request again soon.", retry_after=5)
-        if self._loaded is None:
-            raise errors.Overloaded("The models are still loading: send the request again soon.", retry_after=5)
-        return self._loaded
+            work = self._serve_lines(body, record)
+        else:
+            work = self._serve_one(lambda loaded: loaded.reader.read(body, headers), record, accept)
+        return await cancel_when(work, disconnected(request))
 
     async def _body(self, request: Request, record: RequestRecord) -> bytes:
+        """The body, unless it does not arrive before the deadline, or before the server stops."""
+        late = after(self._seconds_left(record), errors.DeadlineExceeded(_SLOW_BODY))
+        return await cancel_when(self._read_body(request, record), late, once_set(self._draining, _draining()))
+
+    async def _read_body(self, request: Request, record: RequestRecord) -> bytes:
         """The body, read to its end, as callers read no answer before, but kept only up to the limit."""
         limit = self.settings.max_body_bytes
         body = bytearray()
@@ -217,44 +192,89 @@ class EngineApp:
         check_body_size(record.bytes_in, limit)
         return bytes(body)
 
+    async def _serve_lines(self, body: bytes, record: RequestRecord) -> EncodedResponse:
+        """Every line is a request of its own, begun when a slot is free; answers are in the order of the lines."""
+        slots = asyncio.Semaphore(self.settings.max_batch)
+        lines = split_lines(body)
+        record.lines = len(lines)
+
+        async def answer(number: int, line: bytes) -> bytes:
+            async with slots:
+                return await self._serve_line(line, record.of_line(number, len(line)))
+
+        answers = await asyncio.gather(*(answer(number, line) for number, line in enumerate(lines, start=1)))
+        return EncodedResponse(body=b"".join(answers), media_type=JSON_LINES, headers={})
+
+    async def _serve_line(self, line: bytes, record: RequestRecord) -> bytes:
+        work = self._serve_one(lambda loaded: loaded.reader.read_line(line), record, JSON_LINES)
+        encoded = await self._respond(work, record)
+        self._log_and_count(record, encoded)
+        return encoded.body.rstrip(b"\n") + b"\n"
+
+    async def _serve_one(
+        self, read: Callable[[Loaded], ParsedRequest], record: RequestRecord, accept: str
+    ) -> EncodedResponse:
+        """One request or line, unless its deadline passes or the server stops before it is done."""
+        loaded = self._check_open()
+        if self._seconds_left(record) <= 0:
+            raise errors.DeadlineExceeded(TOO_SLOW)
+        late = after(self._seconds_left(record), errors.DeadlineExceeded(TOO_SLOW))
+        stopped = errors.Draining("The server stopped before the request was done: send it again.", retry_after=5)
+        return await cancel_when(self._work(loaded, read, record, accept), late, once_set(self._stopped, stopped))
+
+    async def _work(
+        self, loaded: Loaded, read: Callable[[Loaded], ParsedRequest], record: RequestRecord, accept: str
+    ) -> EncodedResponse:
+        def decode() -> ParsedRequest:
+            loaded.engine.check_admission()
+            return read(loaded)
+
+        with record.timed("decode"):
+            parsed = await _in_thread(self._decoders, decode)
+        record.request = parsed.request
+        answer = await self._answer(loaded, parsed.request, record)
+        record.add_timings(answer.timings)
+        decode_ms = record.stages["decode"] * 1000
+        completed = loaded.complete(parsed, answer, request_id=record.request_id, decode_ms=decode_ms)
+        with record.timed("encode"):
+            return await _in_thread(self._encoders, lambda: encode_response(completed, accept))
+
     async def _answer(self, loaded: Loaded, request: AdvertRequest, record: RequestRecord) -> Answer:
-        """The engine's answer; after the deadline an error at once, while the job ends at its next step."""
-        job = loaded.engine.submit(request, deadline_s=self.settings.deadline_s)
-        self._jobs.add(job)
+        """The engine's answer; cancelled, the job ends at its next step."""
+        job = loaded.engine.submit(request, deadline_s=self._seconds_left(record))
         answer = asyncio.wrap_future(job.answer)
         answer.add_done_callback(_retrieve_exception)
         try:
-            return await asyncio.wait_for(asyncio.shield(answer), self.settings.deadline_s)
-        except TimeoutError:
-            job.end(job.deadline_exceeded())
-            raise job.deadline_exceeded() from None
+            return await asyncio.shield(answer)
         except asyncio.CancelledError:
-            job.end(errors.ClientGone("The caller disconnected before its answer."))
+            job.end(errors.ClientGone("Nobody waits for the answer any more."))
             raise
         finally:
-            self._jobs.discard(job)
             record.stages["queue"] = (job.started or time.monotonic()) - job.admitted
+
+    def _check_open(self) -> Loaded:
+        """The models; raises while they are loaded, and once the server is stopping."""
+        if self._draining.is_set():
+            raise _draining()
+        if self._loaded is None:
+            raise errors.Overloaded("The models are still loading: send the request again soon.", retry_after=5)
+        return self._loaded
+
+    def _seconds_left(self, record: RequestRecord) -> float:
+        return self.settings.deadline_s - record.age_s
+
+
+def _draining() -> errors.Draining:
+    return errors.Draining("The server is stopping: send the request again soon.", retry_after=5)
+
+
+def _in_thread(pool: ThreadPoolExecutor, work: Callable[[], T]) -> asyncio.Future[T]:
+    """Run work on a thread of the pool; cancelled, it is abandoned, and never begun if it has not yet."""
+    context = contextvars.copy_context()
+    return asyncio.get_running_loop().run_in_executor(pool, context.run, work)
 
 
 def _retrieve_exception(answer: asyncio.Future[Answer]) -> None:
     """Mark an error as handled that comes after its caller disconnected; asyncio would log it as never retrieved."""
     if not answer.cancelled():
         answer.exception()
-
-
-def _response(encoded: EncodedResponse, request_id: str) -> Response:
-    """Every response carries the id under which the log reports it."""
-    headers = {**encoded.headers, "X-Request-Id": request_id}
-    return Response(encoded.body, status_code=encoded.status, media_type=encoded.media_type, headers=headers)
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    """Starlette's own errors in our format."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    refusal = (
-        errors.MethodNotAllowed("Use POST /invocations or GET /ping.")
-        if status == errors.MethodNotAllowed.status
-        else errors.NotFound("There is nothing here: use POST /invocations or GET /ping.")
-    )
-    request_id = request_id_of(request.headers)
-    return _response(encode_error(refusal, request_id), request_id)

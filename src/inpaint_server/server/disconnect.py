@@ -1,4 +1,4 @@
-"""Cancels the work for a caller that has disconnected."""
+"""Cancels work that nobody waits for any more, or that may not go on."""
 
 from __future__ import annotations
 
@@ -8,33 +8,48 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from inpaint_server.errors import ClientGone
+from inpaint_server.errors import ClientGone, InpaintServerError
 
 T = TypeVar("T")
 
 
-async def cancel_on_disconnect(request: Request, work: Coroutine[None, None, T]) -> T:
-    """The result of the work; if the caller disconnects first, the work is cancelled.
+async def cancel_when(work: Coroutine[None, None, T], *reasons: Coroutine[None, None, InpaintServerError]) -> T:
+    """The result of the work, which is cancelled as soon as there is a reason to.
 
     Args:
-        request: Its body must have been read to the end.
-        work: Produces its response.
+        work: Must end at once when it is cancelled.
+        reasons: Each returns, once the work must not go on, the error to raise.
 
     Raises:
-        ClientGone: the caller disconnected.
+        InpaintServerError: the reason for which the work was cancelled, or its own error.
     """
-    working, disconnect = asyncio.create_task(work), asyncio.create_task(_wait_for_disconnect(request))
+    working = asyncio.create_task(work)
+    waiting = [asyncio.create_task(reason) for reason in reasons]
     try:
-        await asyncio.wait({working, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, *waiting}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise ClientGone("The caller disconnected before its answer.")
+        raise next(reason.result() for reason in waiting if reason.done())
     finally:
-        working.cancel()
-        disconnect.cancel()
-        await asyncio.gather(working, disconnect, return_exceptions=True)
+        for task in (working, *waiting):
+            task.cancel()
+        await asyncio.gather(working, *waiting, return_exceptions=True)
 
 
-async def _wait_for_disconnect(request: Request) -> None:
+async def disconnected(request: Request) -> ClientGone:
+    """Returns once the caller has closed its connection; the request's body must have been read to its end."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    return ClientGone("The caller disconnected before its answer.")
+
+
+async def once_set(event: asyncio.Event, error: InpaintServerError) -> InpaintServerError:
+    """Returns the error once the event is set."""
+    await event.wait()
+    return error
+
+
+async def after(seconds: float, error: InpaintServerError) -> InpaintServerError:
+    """Returns the error after this time; at once if it is negative."""
+    await asyncio.sleep(seconds)
+    return error

@@ -17,13 +17,13 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import uvicorn
 
 from inpaint_server import logs
 from inpaint_server.errors import InpaintServerError, SettingsError
-from inpaint_server.server.app import EngineApp
+from inpaint_server.server.app import WRITING_FRACTION, EngineApp
 from inpaint_server.server.loading import Loaded, load
 from inpaint_server.settings import Settings, read
 
@@ -51,9 +51,11 @@ async def _serve(app: EngineApp, server: _Uvicorn, sockets: list[socket.socket] 
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     failed = app.state == "failed"
+    end = loop.time() + WRITING_FRACTION * app.settings.drain_s
     await app.drain()
     server.should_exit = True
-    await serving
+    # Idle connections are closed at once; a caller that is slow to read its answer gets what is left of the time.
+    await asyncio.wait({serving}, timeout=end - loop.time())
     return int(failed)
 
 
@@ -122,8 +124,13 @@ def main(loading: Callable[[Settings], Loaded] = load) -> None:
     except InpaintServerError as error:
         logs.get("engine").error("cannot_serve", code=error.code, reason=error.message)
         code = 1
+    end(code)
+
+
+def end(code: int) -> NoReturn:
+    """End the process at once: all requests are answered, torch takes seconds to shut down, abandoned work longer."""
     sys.stdout.flush()
-    os._exit(code)  # all requests are answered; torch takes seconds to shut down
+    os._exit(code)
 
 
 if __name__ == "__main__":

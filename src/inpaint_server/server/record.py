@@ -38,6 +38,7 @@ class RequestRecord:
         bytes_in: The body's length.
         bytes_out: The answer's length.
         seconds: From arrival to answer; 0 until it is finished.
+        arrived: When it arrived, seconds on the monotonic clock.
     """
 
     request_id: str
@@ -52,7 +53,7 @@ class RequestRecord:
     bytes_in: int = 0
     bytes_out: int = 0
     seconds: float = 0.0
-    _begun: float = field(default_factory=time.perf_counter)
+    arrived: float = field(default_factory=time.monotonic)
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> RequestRecord:
@@ -69,7 +70,13 @@ class RequestRecord:
             inference_id=self.inference_id,
             line=number,
             bytes_in=length,
+            arrived=self.arrived,
         )
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it arrived."""
+        return time.monotonic() - self.arrived
 
     @property
     def code(self) -> str:
@@ -109,7 +116,7 @@ class RequestRecord:
     def finish(self, *, status: int, bytes_out: int) -> None:
         """Take the answer's status and length, and stop the clock."""
         self.status, self.bytes_out = status, bytes_out
-        self.seconds = time.perf_counter() - self._begun
+        self.seconds = self.age_s
 
     def fields(self, *, prompts: bool) -> dict[str, object]:
         """Its line in the log; prompts only where the operator wants them logged."""
