@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 from PIL import Image
 
 from inpaint_server.catalog.presets import SHIPPED, load
-from inpaint_server.catalog.requests import file_name, row_request
+from inpaint_server.catalog.requests import check_columns, file_name, row_request
 from inpaint_server.catalog.rows import Row, read
 from inpaint_server.catalog.templates import fill
 from inpaint_server.errors import InvalidRequest
@@ -53,7 +57,7 @@ def test_a_tables_cells_become_fields_of_their_types(folder: Path):
 def test_a_row_with_too_many_cells_is_not_guessed_at(folder: Path):
     (folder / "products.csv").write_text("photo,background_prompt\nmug.png,brick wall, sun\n")
     (only,) = read(folder / "products.csv")
-    with pytest.raises(InvalidRequest, match="Quote cells with commas"):
+    with pytest.raises(InvalidRequest, match="Quote cells that contain"):
         row_request(only, load(), {})
 
 
@@ -70,11 +74,116 @@ def test_a_folders_photos_are_rows_in_the_order_of_their_names(folder: Path):
     assert [one.columns["photo"] for one in read(folder)] == ["Bowl.JPG", "mug.png"]
 
 
-@pytest.mark.parametrize("name", ["products.xlsx", "empty.csv", "latin.csv"])
-def test_a_file_that_cannot_be_read_is_refused_as_a_whole(folder: Path, name: str):
-    (folder / name).write_bytes({"latin.csv": b"photo\n\xe9.png\n"}.get(name, b""))
+@pytest.mark.parametrize("name", ["products.ods", "products.xlsx", "empty.csv", "binary.csv", "quote.csv"])
+def test_unreadable_file_is_refused_as_a_whole(folder: Path, name: str):
+    contents = {"binary.csv": b"photo\n\x81\0.png\n", "quote.csv": b'photo,name\nmug.png,"Mug\n'}
+    (folder / name).write_bytes(contents.get(name, b""))
     with pytest.raises(InvalidRequest, match=name):
         read(folder / name)
+
+
+def workbook(*rows: Sequence[object]) -> bytes:
+    book = openpyxl.Workbook()
+    sheet = book.create_sheet(index=0)
+    for row in rows:
+        sheet.append(list(row))
+    file = io.BytesIO()
+    book.save(file)
+    return file.getvalue()
+
+
+SAME_TABLE: Mapping[str, tuple[str, bytes]] = {
+    "comma": ("csv", "photo,name,background_prompt,steps\nmug.png,Café,null,7\n".encode()),
+    "comma and byte order mark": (
+        "csv",
+        "photo,name,background_prompt,steps\nmug.png,Café,null,7\n".encode("utf-8-sig"),
+    ),
+    "semicolon": ("csv", "photo;name;background_prompt;steps\r\nmug.png;Café;null;7\r\n".encode()),
+    "Windows-1252": ("csv", "photo;name;background_prompt;steps\r\nmug.png;Café;null;7\r\n".encode("cp1252")),
+    "UTF-16 with tabs": ("txt", "photo\tname\tbackground_prompt\tsteps\nmug.png\tCafé\tnull\t7\n".encode("utf-16")),
+    "tabs": ("tsv", "photo\tname\tbackground_prompt\tsteps\nmug.png\tCafé\tnull\t7\n".encode()),
+    "sep= line": ("csv", "sep=|\nphoto|name|background_prompt|steps\nmug.png|Café|null|7\n".encode()),
+    "headings as people write them": ("csv", "Image,NAME,Background Prompt,Steps\nmug.png,Café,null,7\n".encode()),
+    "index of a data frame": ("csv", ",photo,name,background_prompt,steps\n0,mug.png,Café,null,7.0\n".encode()),
+    "blank tail": ("csv", "photo,name,background_prompt,steps,,\nmug.png,Café,null,7,,,\n,,,,,\n\n".encode()),
+    "old Mac line ends": ("csv", "photo,name,background_prompt,steps\rmug.png,Café,null,7\r".encode()),
+    "workbook": ("xlsx", workbook(("Photo", "Name", "Background prompt", "Steps"), ("mug.png", "Café", "null", 7.0))),
+    "JSON Lines": (
+        "jsonl",
+        b'{"photo": "mug.png", "name": "Caf\\u00e9", "background_prompt": "null", "steps": 7, "seed": null}\r\n\r\n',
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "data"), SAME_TABLE.values(), ids=SAME_TABLE)
+def test_tables_of_common_programs_are_read_alike(folder: Path, kind: str, data: bytes):
+    (folder / f"products.{kind}").write_bytes(data)
+    (only,) = read(folder / f"products.{kind}")
+    assert only.columns == {"photo": "mug.png", "name": "Café", "background_prompt": "null", "steps": 7}
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "value"),
+    [
+        ("joint", "TRUE", True),
+        ("joint", "0", False),
+        ("seed", "3.0", 3),
+        ("shadow", "0,5", 0.5),
+        ("guidance_interval", "[0, 0.5]", [0, 0.5]),
+        ("aspect_ratio", "4:5", "4:5"),
+        ("background_prompt", "1.50", "1.50"),
+        ("price", "1.50", "1.50"),
+        ("note", "true", "true"),
+    ],
+)
+def test_cell_value_has_its_fields_type(folder: Path, column: str, text: str, value: object):
+    (folder / "products.tsv").write_text(f"photo\t{column}\nmug.png\t{text}\n")
+    (only,) = read(folder / "products.tsv")
+    assert only.columns[column] == value
+    assert type(only.columns[column]) is type(value)
+
+
+def test_workbook_cells_are_read_as_shown(folder: Path):
+    cells = {"count": 3.0, "sale": True, "day": dt.datetime(2026, 5, 1), "price": 1.5}  # noqa: DTZ001 - Excel has no zones
+    (folder / "products.xlsx").write_bytes(workbook(["photo", *cells], ["mug.png", *cells.values()], [None, ""]))
+    (only,) = read(folder / "products.xlsx")
+    assert only.columns == {"photo": "mug.png", "count": "3", "sale": "True", "day": "2026-05-01", "price": "1.5"}
+
+
+def test_json_lines_end_at_line_feeds_alone(folder: Path):
+    (folder / "products.jsonl").write_text('{"photo": "mug.png", "name": "two\u2028lines"}\n', encoding="utf-8")
+    (only,) = read(folder / "products.jsonl")
+    assert only.columns["name"] == "two\u2028lines"
+
+
+def test_headings_of_one_meaning_are_refused(folder: Path):
+    (folder / "products.csv").write_text("photo,Image\nmug.png,mug.png\n")
+    with pytest.raises(InvalidRequest, match="Keep one column `photo`"):
+        read(folder / "products.csv")
+
+
+@pytest.mark.parametrize("name", ["shots/tea cup.png", "shots\\tea cup.png", "shots/cafe\u0301.png", "shots/café.png"])
+def test_photo_is_found_by_its_path_in_any_spelling(folder: Path, name: str):
+    (folder / "shots").mkdir()
+    for file in ("tea cup.png", "café.png"):
+        (folder / "shots" / file).write_bytes((folder / "mug.png").read_bytes())
+    same = row_request(row(folder, scene="beach"), load(), {}).identity
+    assert row_request(row(folder, scene="beach", photo=name), load(), {}).identity == same
+
+
+def test_hidden_files_are_no_products(folder: Path):
+    (folder / "._mug.png").write_bytes(b"a resource fork")
+    assert [one.columns["photo"] for one in read(folder)] == ["mug.png"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [({"photo": "mug.png", "widht": 64}, "did you mean `width`"), ({"picture": "mug.png"}, "in a column `photo`")],
+)
+def test_wrong_heading_is_refused_before_anything_runs(folder: Path, columns: dict[str, Any], sentence: str):
+    rows = [Row(number=number, folder=folder, columns=columns) for number in (1, 2)]
+    with pytest.raises(InvalidRequest, match=sentence):
+        check_columns(rows, load(), {"scene": "beach"})
 
 
 def test_the_nearest_word_wins_defaults_then_scene_then_row(folder: Path):
@@ -93,7 +202,12 @@ def test_columns_are_filled_into_every_prompt(folder: Path):
     layers = [{"region": "lower", "prompt": "{surface}"}, {"region": "upper", "prompt": "{{sky}}"}]
     told = asked(
         row(
-            folder, surface="sand", name="Mug", layers=layers, prompt_bg="{name} on {surface}", negative_prompt="{name}"
+            folder,
+            surface="sand",
+            name="Mug",
+            layers=layers,
+            background_prompt="{name} on {surface}",
+            negative_prompt="{name}",
         )
     )
     assert told["background_prompt"] == "Mug on sand"
@@ -111,10 +225,8 @@ def test_a_template_names_columns_and_nothing_else(template: str):
     ("columns", "sentence"),
     [
         ({"photo": "gone.png"}, "gone.png"),
-        ({"image": "mug.png"}, "in the column `photo`"),
         ({"scene": "moon"}, "`moon` is none of them"),
         ({"width": 65}, "multiple of 8"),
-        ({"widht": 64}, "did you mean `width`"),
         ({"background_prompt": "{color} wall"}, "column `color`"),
         ({"mask": "gone-too.png"}, "gone-too.png"),
     ],
@@ -124,8 +236,10 @@ def test_what_keeps_a_row_from_being_asked_for_is_one_sentence(folder: Path, col
         row_request(row(folder, **columns), load(), {"scene": "beach"})
 
 
-def test_a_column_that_a_prompt_uses_may_be_called_anything(folder: Path):
-    assert asked(row(folder, widht="red", scene="beach", background_prompt="{widht}"))["background_prompt"] == "red"
+def test_column_that_a_prompt_uses_may_be_called_anything(folder: Path):
+    only = row(folder, widht="red", scene="beach", background_prompt="{Widht}")
+    check_columns([only], load(), {})
+    assert asked(only)["background_prompt"] == "red"
 
 
 def test_the_identity_is_of_the_request_and_of_nothing_else(folder: Path):

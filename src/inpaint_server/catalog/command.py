@@ -13,6 +13,7 @@ from rich.table import Table
 from inpaint_server.catalog import batch_transform, report
 from inpaint_server.catalog.journal import Journal
 from inpaint_server.catalog.presets import Presets
+from inpaint_server.catalog.requests import check_columns
 from inpaint_server.catalog.rows import Row, cell_value, read
 from inpaint_server.catalog.work import Outcome, Work
 from inpaint_server.client import Client, Retry
@@ -60,9 +61,10 @@ def run(
     """Make every advert of a catalogue that is still missing, and the report; returns each row's outcome.
 
     Raises:
-        InvalidRequest: the catalogue cannot be read, or another run works in `out`.
+        InvalidRequest: the catalogue cannot be read, one of its columns is misspelt, or another run works in `out`.
     """
     rows = read(source)
+    check_columns(rows, known, fields)
     console = Console()
     with Journal(out) as journal, client() as opened, Progress(*_COLUMNS, console=console) as progress:
         bar = progress.add_task("adverts", total=len(rows), failed=0)
@@ -82,13 +84,15 @@ def run(
 
 def write_lines(source: Path, path: Path, *, known: Presets, fields: Mapping[str, Any]) -> bool:
     """Write the catalogue for Batch Transform; whether every row is in it."""
+    rows = read(source)
+    check_columns(rows, known, fields)
     console = Console()
     refused: list[tuple[int, str, str]] = []
 
     def note(row: Row, name: str, reason: str) -> None:
         refused.append((row.number, name, reason))
 
-    lines = batch_transform.write_lines(read(source), path, scenes=known, defaults=fields, on_refused=note)
+    lines = batch_transform.write_lines(rows, path, scenes=known, defaults=fields, on_refused=note)
     console.print(f"{path}: {lines} lines, {path.stat().st_size / 1e6:,.1f} MB, {len(refused)} failed", highlight=False)
     _print_failures(console, refused)
     return not refused

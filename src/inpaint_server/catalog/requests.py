@@ -6,7 +6,9 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -19,9 +21,8 @@ from inpaint_server.errors import InvalidRequest
 from inpaint_server.wire.schema import InvocationRequest, validate
 
 _PROMPTS: Final = ("background_prompt", "foreground_prompt", "negative_prompt")
-_OTHER_SPELLINGS: Final = {"prompt_bg": "background_prompt", "prompt_fr": "foreground_prompt"}
-_FIELDS: Final = frozenset(InvocationRequest.model_fields)
-_OURS: Final = frozenset({"photo", "scene", "name", *_OTHER_SPELLINGS})
+_FIELDS: Final = frozenset(InvocationRequest.model_fields) - {"image"}
+_OURS: Final = frozenset({"photo", "scene", "name"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +47,30 @@ def row_request(row: Row, scenes: Presets, defaults: Mapping[str, Any]) -> RowRe
     if row.problem:
         raise InvalidRequest(row.problem)
     fields = _fields(row.columns, scenes, defaults)
-    _refuse_misspelt(row.columns, fields)
     prompts = {name: fill(fields[name], row.columns) for name in _PROMPTS if isinstance(fields.get(name), str)}
     layers = [_filled(layer, row.columns) for layer in fields["layers"]] if _is_list(fields.get("layers")) else None
     whole = {**fields, **prompts, **({} if layers is None else {"layers": layers})}
     validate(whole, has_image=True)
-    files: dict[str, Any] = {"mask": row.folder / str(whole["mask"])} if "mask" in whole else {}
+    files: dict[str, Any] = {"mask": _path(row.folder, whole["mask"])} if "mask" in whole else {}
     request = request_object(whole.get("task", "advert"), _photo(row), {**whole, **files})  # pyright: ignore[reportArgumentType] - just validated
     return RowRequest(request=request, identity=_identity(request))
+
+
+def check_columns(rows: Sequence[Row], scenes: Presets, defaults: Mapping[str, Any]) -> None:
+    """Refuse a catalogue as a whole where a column is nearly a field's name: `widht` must not cost a night.
+
+    Raises:
+        InvalidRequest: no row names a photo, or a column that no prompt uses is misspelt.
+    """
+    columns = {name for row in rows for name in row.columns}
+    if columns and "photo" not in columns:
+        raise InvalidRequest("Name each product's photo in a column `photo`: no row has one.", field="photo")
+    unknown = columns - _FIELDS - _OURS
+    used = {name for row in rows for name in _columns_in_prompts(row, scenes, defaults)} if unknown else set[str]()
+    for name in sorted(unknown - used):
+        near = difflib.get_close_matches(name, sorted(_FIELDS | _OURS), n=1, cutoff=0.8)
+        if near:
+            raise InvalidRequest(f"Rename the column `{name}`: did you mean `{near[0]}`?", field=name)
 
 
 def label(row: Row) -> str:
@@ -69,12 +86,9 @@ def file_name(row: Row, identity: str) -> str:
 
 
 def _fields(columns: Mapping[str, Any], scenes: Presets, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Request fields, the nearest value wins; `image` is not among them: a catalogue names the photo's file."""
-    if "image" in columns:
-        raise InvalidRequest("Name the photo's file in the column `photo`, not `image`.", field="image")
-    own = {_OTHER_SPELLINGS.get(name, name): value for name, value in columns.items()}
+    """Request fields: the row's own value before its scene's, the scene's before the default."""
     scene = columns.get("scene", defaults.get("scene"))
-    fields = {**defaults, **({} if scene is None else look_up(scenes, str(scene))), **own}
+    fields = {**defaults, **({} if scene is None else look_up(scenes, str(scene))), **columns}
     return {name: value for name, value in fields.items() if name in _FIELDS}
 
 
@@ -90,19 +104,40 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list)
 
 
-def _refuse_misspelt(columns: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
-    """A column that is no field and in no prompt, but nearly a field: `widht` must not cost a night."""
-    used = {name for prompt in _PROMPTS if isinstance(fields.get(prompt), str) for name in columns_of(fields[prompt])}
-    for name in set(columns) - _FIELDS - _OURS - used:
-        near = difflib.get_close_matches(name.lower(), sorted(_FIELDS | _OURS), n=1, cutoff=0.8)
-        if near:
-            raise InvalidRequest(f"Rename the column `{name}`: did you mean `{near[0]}`?", field=name)
+def _columns_in_prompts(row: Row, scenes: Presets, defaults: Mapping[str, Any]) -> Iterator[str]:
+    """The columns that a row's prompts name; a prompt or scene that cannot be read is the row's own failure."""
+    with suppress(InvalidRequest):
+        fields = _fields(row.columns, scenes, defaults)
+        layers = cast("list[Any]", fields["layers"]) if _is_list(fields.get("layers")) else []
+        prompts = [fields.get(name) for name in _PROMPTS]
+        prompts += [cast("dict[str, Any]", layer).get("prompt") for layer in layers if isinstance(layer, dict)]
+        for prompt in prompts:
+            if isinstance(prompt, str):
+                yield from columns_of(prompt)
 
 
 def _photo(row: Row) -> Path:
     if "photo" not in row.columns:
         raise InvalidRequest("Name the photo's file in the column `photo`.", field="photo")
-    return row.folder / str(row.columns["photo"])
+    return _path(row.folder, row.columns["photo"])
+
+
+def _path(folder: Path, cell: object) -> Path:
+    """The file that a cell names, relative to the table's folder.
+
+    Windows writes backslashes, and macOS may spell an accent in the table and in the file's name in different ways.
+    """
+    text = str(cell)
+    spellings = [text, text.replace("\\", "/")]
+    spellings += [unicodedata.normalize(form, spellings[1]) for form in ("NFC", "NFD")]
+    return next((path for spelling in spellings if _is_file(path := folder / spelling)), folder / text)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _identity(request: Mapping[str, Any]) -> str:

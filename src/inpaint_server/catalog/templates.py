@@ -6,6 +6,7 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
+from inpaint_server.catalog.rows import column_name
 from inpaint_server.errors import InvalidRequest
 
 _FORMATTER = string.Formatter()
@@ -38,14 +39,17 @@ def fill(template: str, columns: Mapping[str, Any]) -> str:
 
 
 def _parts(template: str) -> list[tuple[str, str | None]]:
-    """Literal texts, each with the column after it; only plain names: `{a.b}` or `{a!r}` would reach into objects."""
+    """Literal texts, each with the column after it, `{Product Name}` being `product_name`.
+
+    Only plain names: `{a[0]}` or `{a!r}` would reach into objects.
+    """
     wrong = InvalidRequest(f"Write a column as {{name}} and a brace as {{{{ or }}}} in the prompt '{template[:80]}'.")
     try:
         parsed = list(_FORMATTER.parse(template))
     except ValueError:
         raise wrong from None
-    if any(
-        name is not None and (spec or conversion or not name.isidentifier()) for _, name, spec, conversion in parsed
-    ):
+    parts = [(text, None if name is None else column_name(name)) for text, name, _, _ in parsed]
+    names = [name for _, name in parts if name is not None]
+    if any(spec or conversion for _, _, spec, conversion in parsed) or not all(map(str.isidentifier, names)):
         raise wrong
-    return [(text, name) for text, name, _, _ in parsed]
+    return parts
