@@ -27,7 +27,7 @@ HEAVY = {
 }
 
 
-def test_imports_run_one_way_and_torch_stays_in_models():
+def test_import_contracts_hold():
     checked = subprocess.run([BIN / "lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
 
@@ -44,7 +44,7 @@ def test_help_imports_nothing_heavy():
     assert imported & HEAVY == set()
 
 
-def test_the_version_names_the_commit_that_was_built():
+def test_version_names_commit():
     told = subprocess.run(
         [BIN / "inpaint-server", "--version"],
         env={**os.environ, "INPAINT_REVISION": "66e5ef0b075e"},
@@ -55,27 +55,27 @@ def test_the_version_names_the_commit_that_was_built():
     assert told.stdout == f"{__version__}, commit 66e5ef0b075e\n"
 
 
-def test_the_handler_and_the_supervisor_import_no_torch():
+def test_handler_and_supervisor_import_no_torch():
     modules = "inpaint_server.front_door.handler, inpaint_server.front_door.supervisor"
     program = f"import sys, {modules}; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def test_the_readmes_table_names_every_field_of_a_request():
+def test_readme_lists_every_field():
     table = (ROOT / "README.md").read_text().partition("## The request")[2].partition("\n## ")[0]
     cells = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
     named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     assert named - {"prompt_bg", "prompt_fr"} == set(InvocationRequest.model_fields)
 
 
-def test_the_operators_table_describes_every_setting():
+def test_operating_page_describes_every_setting():
     table = (ROOT / "docs" / "operating.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
     rows = [row.strip("| ").split(" | ") for row in table.splitlines() if row.startswith("| `")]
     described = {row[0].strip("`"): row[-1] for row in rows}
     assert described == {variable_name(name): field.description for name, field in Settings.model_fields.items()}
 
 
-def test_the_changelogs_newest_version_is_the_packages():
+def test_changelog_version_is_package_version():
     newest = re.search(r"^## (\S+) - \d{4}-\d{2}-\d{2}$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
     assert newest[1] == __version__
@@ -90,7 +90,7 @@ def test_make_help_lists_every_target():
     assert all(line.endswith(".") for line in listed)
 
 
-def test_every_link_between_the_documents_leads_somewhere():
+def test_document_links_resolve():
     missing = [
         f"{page.relative_to(ROOT)}: {target}"
         for page in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -100,7 +100,7 @@ def test_every_link_between_the_documents_leads_somewhere():
     assert missing == []
 
 
-def test_every_promise_is_checked_by_a_test_or_command_that_exists():
+def test_promises_name_existing_checks():
     rows = [row for row in (ROOT / "docs" / "promises.md").read_text().splitlines() if row.startswith("| ")]
     promised = [row for row in rows if not row.startswith(("| promise |", "| --- |"))]
     holders = [re.findall(r"`((?:tests/|python |make )[^`]*)`", row.rpartition(" | ")[2]) for row in promised]

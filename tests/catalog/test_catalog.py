@@ -62,7 +62,7 @@ def told(out: Path) -> list[dict[str, Any]]:
     return json.loads((out / "report.json").read_text())
 
 
-def test_killed_half_way_and_started_again_no_row_is_done_twice(plain_server: PlainServer, tmp_path: Path):
+def test_resumed_run_repeats_no_row(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop"), tmp_path / "out"
     arguments = [source, "--out", out, "--endpoint", plain_server.url]
     process = subprocess.Popen([*COMMAND, *map(str, arguments)], stdout=subprocess.DEVNULL)
@@ -101,7 +101,7 @@ def test_killed_half_way_and_started_again_no_row_is_done_twice(plain_server: Pl
 
 
 @pytest.mark.browser
-def test_the_report_opens_in_a_browser_with_a_row_for_each_product(plain_server: PlainServer, tmp_path: Path):
+def test_report_has_row_per_product(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop"), tmp_path / "out"
     run(source, "--out", out, "--endpoint", plain_server.url)
     with chromium() as browser:
@@ -119,7 +119,7 @@ def test_the_report_opens_in_a_browser_with_a_row_for_each_product(plain_server:
         assert "multiple of 8" in page.locator("#row-31 .reason").inner_text()
 
 
-def test_the_table_can_be_opened_in_a_spreadsheet(plain_server: PlainServer, tmp_path: Path):
+def test_csv_report_opens_in_spreadsheet(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=8), tmp_path / "out"
     (source.parent / "=1+1.png").write_bytes(b"")
     source.write_text(source.read_text() + "=1+1.png,=1+1,beach,,,64,9\n")
@@ -131,7 +131,7 @@ def test_the_table_can_be_opened_in_a_spreadsheet(plain_server: PlainServer, tmp
     assert rows[8]["name"] == "'=1+1"
 
 
-def test_a_damaged_journal_line_costs_one_row_and_no_more(plain_server: PlainServer, tmp_path: Path):
+def test_damaged_journal_line_repeats_one_row(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=5), tmp_path / "out"
     run(source, "--out", out, "--endpoint", plain_server.url)
     journal = (out / "journal.jsonl").read_bytes()
@@ -144,7 +144,7 @@ def test_a_damaged_journal_line_costs_one_row_and_no_more(plain_server: PlainSer
     assert plain_server.bodies == []
 
 
-def test_a_picture_that_was_deleted_is_made_again(plain_server: PlainServer, tmp_path: Path):
+def test_deleted_picture_is_generated_again(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=3), tmp_path / "out"
     run(source, "--out", out, "--endpoint", plain_server.url)
     (out / told(out)[1]["files"][0]).unlink()
@@ -153,9 +153,7 @@ def test_a_picture_that_was_deleted_is_made_again(plain_server: PlainServer, tmp
     assert [body["seed"] for body in plain_server.bodies] == [2]
 
 
-def test_a_refusal_that_passes_costs_nothing_and_one_that_does_not_is_tried_at_the_next_start(
-    plain_server: PlainServer, tmp_path: Path
-):
+def test_failed_row_is_repeated_in_next_run(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=3), tmp_path / "out"
     arguments = [source, "--out", out, "--endpoint", plain_server.url, "--workers", 1]
     plain_server.refusals[:] = [(503, {}), (500, {})]
@@ -167,7 +165,7 @@ def test_a_refusal_that_passes_costs_nothing_and_one_that_does_not_is_tried_at_t
     assert [row["status"] for row in told(out)] == ["done"] * 3
 
 
-def test_the_same_picture_is_asked_for_once(plain_server: PlainServer, tmp_path: Path):
+def test_equal_rows_are_requested_once(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=2), tmp_path / "out"
     source.write_text(source.read_text() + source.read_text().splitlines()[1] + "\n")
     run(source, "--out", out, "--endpoint", plain_server.url)
@@ -177,7 +175,7 @@ def test_the_same_picture_is_asked_for_once(plain_server: PlainServer, tmp_path:
     assert rows[2]["files"] == rows[0]["files"]
 
 
-def test_a_server_that_is_not_there_stops_the_run_and_says_how_to_go_on(plain_server: PlainServer, tmp_path: Path):
+def test_unreachable_server_stops_run(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=4), tmp_path / "out"
     from inpaint_server.catalog import command
     from inpaint_server.catalog.presets import load
@@ -198,7 +196,7 @@ def test_a_server_that_is_not_there_stops_the_run_and_says_how_to_go_on(plain_se
     assert run(source, "--out", out, "--endpoint", plain_server.url).returncode == 0
 
 
-def test_lost_answer_fails_its_row_and_no_other(plain_server: PlainServer, tmp_path: Path):
+def test_lost_answer_fails_only_its_row(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=4), tmp_path / "out"
     from inpaint_server.catalog import command
     from inpaint_server.catalog.presets import load
@@ -230,7 +228,7 @@ def test_lost_answer_fails_its_row_and_no_other(plain_server: PlainServer, tmp_p
     assert run(source, "--out", out, "--endpoint", plain_server.url).returncode == 0, "they are repeated"
 
 
-def test_a_second_run_in_the_same_folder_is_refused(plain_server: PlainServer, tmp_path: Path):
+def test_concurrent_run_in_same_folder_is_refused(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=2), tmp_path / "out"
     from inpaint_server.catalog.journal import Journal
 
@@ -241,7 +239,7 @@ def test_a_second_run_in_the_same_folder_is_refused(plain_server: PlainServer, t
     assert plain_server.bodies == []
 
 
-def test_a_folder_of_photos_takes_its_words_from_the_command_line(plain_server: PlainServer, tmp_path: Path):
+def test_photo_folder_uses_prompts_of_command_line(plain_server: PlainServer, tmp_path: Path):
     photos = catalogue(tmp_path / "shop", rows=3).parent
     words = ["--scene", "kitchen", "--foreground", "a shelf for {photo}", "--set", "num_images=2", "--set", "seed=4"]
     made = run(photos, "--out", tmp_path / "out", "--endpoint", plain_server.url, *words)
@@ -253,7 +251,7 @@ def test_a_folder_of_photos_takes_its_words_from_the_command_line(plain_server: 
     assert "widht=3" in wrong.stderr
 
 
-def test_an_endpoint_is_asked_by_its_name(plain_server: PlainServer, tmp_path: Path):
+def test_endpoint_is_addressed_by_name(plain_server: PlainServer, tmp_path: Path):
     source = catalogue(tmp_path / "shop", rows=3)
     with RuntimeProxy(plain_server.port) as proxy:
         account = {
@@ -266,7 +264,7 @@ def test_an_endpoint_is_asked_by_its_name(plain_server: PlainServer, tmp_path: P
     assert "3 adverts, 0 failed" in asked.stdout
 
 
-def test_the_same_file_drives_batch_transform(plain_server: PlainServer, tmp_path: Path):
+def test_batch_transform_lines_from_same_table(plain_server: PlainServer, tmp_path: Path):
     source, lines = catalogue(tmp_path / "shop"), tmp_path / "lines.jsonl"
     written = run(source, "--batch-transform", lines)
     assert written.returncode == 1

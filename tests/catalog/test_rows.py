@@ -37,7 +37,7 @@ def asked(row: Row, **defaults: Any) -> dict[str, Any]:
     return request
 
 
-def test_a_tables_cells_become_fields_of_their_types(folder: Path):
+def test_csv_cells_become_typed_fields(folder: Path):
     (folder / "products.csv").write_text(
         "\ufeffphoto,name,background_prompt,foreground_prompt,seed,placement,aspect_ratio,negative_prompt\n"
         'mug.png,Mug,"brick wall, sun",7,3,"{""scale"": 0.5, ""x"": 0.5, ""y"": 0.9}",4:5,\n',
@@ -54,21 +54,21 @@ def test_a_tables_cells_become_fields_of_their_types(folder: Path):
     }
 
 
-def test_a_row_with_too_many_cells_is_not_guessed_at(folder: Path):
+def test_row_with_too_many_cells_is_refused(folder: Path):
     (folder / "products.csv").write_text("photo,background_prompt\nmug.png,brick wall, sun\n")
     (only,) = read(folder / "products.csv")
     with pytest.raises(InvalidRequest, match="Quote cells that contain"):
         row_request(only, load(), {})
 
 
-def test_json_lines_keep_their_types_and_a_broken_line_is_a_broken_row(folder: Path):
+def test_json_lines_keep_types_and_report_broken_line(folder: Path):
     (folder / "products.jsonl").write_text('{"photo": "mug.png", "seed": 3, "mask": null}\n\n{"photo": \n')
     good, bad = read(folder / "products.jsonl")
     assert good.columns == {"photo": "mug.png", "seed": 3}
     assert (bad.number, bad.problem[:16]) == (2, "Correct the JSON")
 
 
-def test_a_folders_photos_are_rows_in_the_order_of_their_names(folder: Path):
+def test_photo_folder_rows_are_sorted_by_name(folder: Path):
     Image.new("RGB", (9, 9)).save(folder / "Bowl.JPG")
     (folder / "notes.txt").write_text("no photo")
     assert [one.columns["photo"] for one in read(folder)] == ["Bowl.JPG", "mug.png"]
@@ -186,7 +186,7 @@ def test_wrong_heading_is_refused_before_anything_runs(folder: Path, columns: di
         check_columns(rows, load(), {"scene": "beach"})
 
 
-def test_the_nearest_word_wins_defaults_then_scene_then_row(folder: Path):
+def test_row_overrides_scene_overrides_defaults(folder: Path):
     defaults = {"scene": "beach", "background_prompt": "default", "steps": 4}
     told = asked(row(folder, foreground_prompt="a {color} towel", color="red"), **defaults)
     assert told == {
@@ -198,7 +198,7 @@ def test_the_nearest_word_wins_defaults_then_scene_then_row(folder: Path):
     assert asked(row(folder, scene="kitchen"), **defaults)["foreground_prompt"] == "white marble countertop"
 
 
-def test_columns_are_filled_into_every_prompt(folder: Path):
+def test_columns_fill_every_prompt(folder: Path):
     layers = [{"region": "lower", "prompt": "{surface}"}, {"region": "upper", "prompt": "{{sky}}"}]
     told = asked(
         row(
@@ -216,7 +216,7 @@ def test_columns_are_filled_into_every_prompt(folder: Path):
 
 
 @pytest.mark.parametrize("template", ["{", "{name.__class__}", "{name!r}", "{name:>9}", "{0}", "{}"])
-def test_a_template_names_columns_and_nothing_else(template: str):
+def test_template_accepts_only_columns(template: str):
     with pytest.raises(InvalidRequest, match="Write a column as"):
         fill(template, {"name": "Mug"})
 
@@ -231,7 +231,7 @@ def test_a_template_names_columns_and_nothing_else(template: str):
         ({"mask": "gone-too.png"}, "gone-too.png"),
     ],
 )
-def test_what_keeps_a_row_from_being_asked_for_is_one_sentence(folder: Path, columns: dict[str, Any], sentence: str):
+def test_invalid_row_error_is_one_sentence(folder: Path, columns: dict[str, Any], sentence: str):
     with pytest.raises(InvalidRequest, match=sentence):
         row_request(row(folder, **columns), load(), {"scene": "beach"})
 
@@ -242,7 +242,7 @@ def test_column_that_a_prompt_uses_may_be_called_anything(folder: Path):
     assert asked(only)["background_prompt"] == "red"
 
 
-def test_the_identity_is_of_the_request_and_of_nothing_else(folder: Path):
+def test_identity_depends_only_on_request(folder: Path):
     (folder / "copy.png").write_bytes((folder / "mug.png").read_bytes())
     Image.new("RGB", (12, 9), "red").save(folder / "other.png")
 
@@ -254,17 +254,17 @@ def test_the_identity_is_of_the_request_and_of_nothing_else(folder: Path):
     assert len(others) == 4
 
 
-def test_a_files_name_is_readable_and_stays_in_its_folder(folder: Path):
+def test_file_name_is_readable_and_safe(folder: Path):
     assert file_name(row(folder, name="../Große Tasse!"), "0123456789abcdef") == "gro-e-tasse-01234567"
 
 
-def test_every_shipped_scene_is_a_request():
+def test_shipped_scenes_are_valid():
     for name, fields in load().items():
         validate(fields, has_image=True)
         assert set(fields) >= {"background_prompt", "foreground_prompt"}, name
 
 
-def test_a_file_of_scenes_adds_and_replaces(folder: Path):
+def test_scene_file_adds_and_replaces_scenes(folder: Path):
     own = folder / "own.toml"
     own.write_text('[beach]\nbackground_prompt = "winter beach"\n[attic]\nbackground_prompt = "attic"\nsteps = 9\n')
     assert load(own)["beach"] == {"background_prompt": "winter beach"}

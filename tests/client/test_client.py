@@ -42,19 +42,19 @@ def photo() -> Image.Image:
     return Image.fromarray(rgba)
 
 
-def test_importing_the_client_imports_no_torch():
+def test_client_imports_no_torch():
     heavy = ("torch", "diffusers", "transformers", "boto3", "starlette")
     program = f"import sys, inpaint_server.client; print([name for name in {heavy} if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert told.stdout == "[]\n"
 
 
-def test_every_field_of_a_request_has_its_type():
+def test_fields_match_request_schema():
     assert set(Fields.__annotations__) == set(InvocationRequest.model_fields) - {"task", "image"}
 
 
 @pytest.mark.parametrize("kind", ["image", "bytes", "path"])
-def test_a_photo_may_be_a_picture_its_file_or_its_path(plain_server: PlainServer, tmp_path: Path, kind: str):
+def test_photo_from_image_bytes_or_path(plain_server: PlainServer, tmp_path: Path, kind: str):
     file = io.BytesIO()
     photo().save(file, "PNG")
     (tmp_path / "photo.png").write_bytes(file.getvalue())
@@ -74,7 +74,7 @@ def test_a_photo_may_be_a_picture_its_file_or_its_path(plain_server: PlainServer
     assert result.model.bundle == "plain"
 
 
-def test_each_task_is_a_method(plain_server: PlainServer):
+def test_one_method_per_task(plain_server: PlainServer):
     with Client(plain_server.url) as client:
         masked = client.mask(photo())
         assert (masked.image.size, masked.format) == ((90, 60), "png")
@@ -84,13 +84,13 @@ def test_each_task_is_a_method(plain_server: PlainServer):
     assert [body["task"] for body in plain_server.bodies] == ["mask", "background", "inpaint"]
 
 
-def test_a_mask_may_be_a_picture_too(plain_server: PlainServer):
+def test_mask_from_image(plain_server: PlainServer):
     with Client(plain_server.url) as client:
         told = client.mask(photo().convert("RGB"), mask=photo().getchannel("A"))
     assert np.array_equal(np.asarray(told.image) > 127, np.asarray(photo().getchannel("A")) > 127)
 
 
-def test_the_saved_file_is_the_servers_own(plain_server: PlainServer, tmp_path: Path):
+def test_saved_file_has_bytes_of_server(plain_server: PlainServer, tmp_path: Path):
     with Client(plain_server.url) as client:
         result = client.advert(photo(), **words(output_format="jpeg"))
     result.pictures[0].save(tmp_path / "advert.jpeg")
@@ -98,14 +98,14 @@ def test_the_saved_file_is_the_servers_own(plain_server: PlainServer, tmp_path: 
     assert Image.open(io.BytesIO(result.pictures[0].data)).format == "JPEG"
 
 
-def test_a_refusal_is_the_error_of_its_code_in_the_servers_words(plain_server: PlainServer):
+def test_refusal_raises_error_of_its_code(plain_server: PlainServer):
     with Client(plain_server.url) as client, pytest.raises(errors.InvalidRequest, match="multiple of 8") as refused:
         client.advert(photo(), **words(width=65))
     assert refused.value.field == "width"
     assert len(plain_server.bodies) == 1
 
 
-def test_a_photo_that_is_not_there_is_said_before_anything_is_sent(plain_server: PlainServer):
+def test_missing_photo_is_refused_before_sending(plain_server: PlainServer):
     with Client(plain_server.url) as client, pytest.raises(errors.InvalidRequest, match=r"no-such\.png"):
         client.advert("no-such.png", **words())
     assert plain_server.bodies == []
@@ -117,7 +117,7 @@ def test_full_queue_is_retried(plain_server: PlainServer):
         assert client.advert(photo(), **words()).pictures[0].seed == 5
 
 
-def test_refusal_is_raised_after_the_last_attempt(plain_server: PlainServer):
+def test_refusal_is_raised_after_last_attempt(plain_server: PlainServer):
     plain_server.refusals[:] = [(503, {})] * 3
     retry = Retry(attempts=2, first_wait_s=0.001)
     with Client(plain_server.url, retry=retry) as client, pytest.raises(errors.Overloaded):
@@ -163,7 +163,7 @@ def test_lost_answer_is_not_retried():
         assert len(received) == 1
 
 
-def test_refusal_of_a_proxy_is_not_taken_for_the_servers():
+def test_proxy_refusal_differs_from_server_refusal():
     page = b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     with (
         raw_server(page) as (url, _),
@@ -181,7 +181,7 @@ def test_refusal_of_a_proxy_is_not_taken_for_the_servers():
         ("AccessDeniedException", 403, errors.Unreachable, 1),
     ],
 )
-def test_refusals_of_sagemaker_itself(
+def test_sagemaker_refusals(
     endpoint: str, monkeypatch: pytest.MonkeyPatch, code: str, status: int, kind: type[Exception], attempts: int
 ):
     from botocore.exceptions import ClientError
@@ -225,7 +225,7 @@ class Refusing:
         """Nothing to close."""
 
 
-def test_retry_after_is_waited_for_even_where_it_is_longer_than_the_back_off(monkeypatch: pytest.MonkeyPatch):
+def test_retry_after_beyond_backoff_is_respected(monkeypatch: pytest.MonkeyPatch):
     waited: list[float] = []
     client = Client(Refusing(retry_after_s=7.0), retry=Retry(attempts=5, first_wait_s=4.0, longest_wait_s=16.0))
     monkeypatch.setattr(client._closed, "wait", waited.append)
@@ -236,7 +236,7 @@ def test_retry_after_is_waited_for_even_where_it_is_longer_than_the_back_off(mon
     assert max(waited) > 7.0
 
 
-def test_closing_ends_the_wait_for_the_next_attempt():
+def test_close_ends_retry_wait():
     transport = Refusing(retry_after_s=3600.0)
     client = Client(transport)
     client.close()
@@ -244,14 +244,14 @@ def test_closing_ends_the_wait_for_the_next_attempt():
     assert transport.asked == 1
 
 
-def test_nobody_listening_is_said_with_the_address():
+def test_unreachable_server_error_names_address():
     url = f"http://127.0.0.1:{free_port()}"
     retry = Retry(attempts=2, first_wait_s=0.001)
     with Client(url, retry=retry) as client, pytest.raises(errors.Unreachable, match=url):
         client.mask(photo())
 
 
-def test_another_server_is_not_mistaken_for_ours(plain_server: PlainServer):
+def test_unrelated_server_is_reported(plain_server: PlainServer):
     with Client(f"{plain_server.url}/elsewhere") as client, pytest.raises(errors.NotFound):
         client.mask(photo())
     with pytest.raises(errors.Unreachable, match="no inpaint-server"):
@@ -260,7 +260,7 @@ def test_another_server_is_not_mistaken_for_ours(plain_server: PlainServer):
         Result.from_json(b'{"pictures": []}')
 
 
-def test_awaited_requests_run_side_by_side(plain_server: PlainServer):
+def test_async_requests_run_concurrently(plain_server: PlainServer):
     async def work() -> list[Result]:
         plain_server.refusals[:] = [(503, {})]
         async with AsyncClient(plain_server.url, retry=AT_ONCE) as client:
@@ -284,7 +284,7 @@ def endpoint(plain_server: PlainServer, monkeypatch: pytest.MonkeyPatch):
         yield "adverts"
 
 
-def test_an_endpoint_is_asked_by_its_name(endpoint: str, plain_server: PlainServer):
+def test_endpoint_is_addressed_by_name(endpoint: str, plain_server: PlainServer):
     plain_server.refusals[:] = [(503, {})]
     with Client(endpoint, retry=AT_ONCE) as client:
         assert client.advert(photo(), **words()).pictures[0].seed == 5
@@ -292,7 +292,7 @@ def test_an_endpoint_is_asked_by_its_name(endpoint: str, plain_server: PlainServ
             client.advert(photo(), **words(width=65))
 
 
-def test_an_endpoint_can_be_awaited(endpoint: str):
+def test_async_client_invokes_endpoint(endpoint: str):
     async def work() -> Result:
         async with AsyncClient(endpoint) as client:
             return await client.advert(photo(), **words())
@@ -300,7 +300,7 @@ def test_an_endpoint_can_be_awaited(endpoint: str):
     assert asyncio.run(work()).pictures[0].seed == 5
 
 
-def test_without_a_region_the_endpoints_name_is_in_the_sentence(monkeypatch: pytest.MonkeyPatch):
+def test_missing_region_error_names_endpoint(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
@@ -308,7 +308,7 @@ def test_without_a_region_the_endpoints_name_is_in_the_sentence(monkeypatch: pyt
         Client("adverts")
 
 
-def test_the_real_front_door_answers_the_client(real_server: Server):
+def test_front_door_answers_client(real_server: Server):
     with Client(f"http://127.0.0.1:{real_server.port}") as client:
         result = client.advert(photo(), **words(width=64, height=64, steps=1, return_layers=True))
     assert result.image.size == (64, 64)
@@ -322,7 +322,7 @@ def shown(thing: object) -> dict[str, Any]:
     return DisplayFormatter().format(thing)[0]  # pyright: ignore[reportReturnType]
 
 
-def test_a_notebook_shows_the_picture_with_its_layers(plain_server: PlainServer):
+def test_notebook_shows_picture_and_layers(plain_server: PlainServer):
     with Client(plain_server.url) as client:
         result = client.advert(photo(), **words(num_images=2, return_layers=True))
     told = shown(result)
@@ -334,7 +334,7 @@ def test_a_notebook_shows_the_picture_with_its_layers(plain_server: PlainServer)
     assert shown(result.pictures[0])["text/html"].count("<figcaption>") == 5
 
 
-def test_a_notebook_shows_warnings_as_text(plain_server: PlainServer):
+def test_notebook_escapes_warnings(plain_server: PlainServer):
     with Client(plain_server.url) as client:
         reply = client.send(json.dumps({"task": "background", "background_prompt": "beach", "seed": 1}).encode())
     told = {**json.loads(reply.body), "warnings": ["<b>bold</b>"]}

@@ -48,7 +48,7 @@ RUN = [
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
-def test_the_pages_blocks_run_in_their_order(page: Path, real_server: Server, tmp_path: Path):
+def test_code_blocks_run_in_order(page: Path, real_server: Server, tmp_path: Path):
     (tmp_path / "src").symlink_to(ROOT / "src")
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     for block in blocks(page):
@@ -75,12 +75,12 @@ def run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
     assert done.returncode == 0, f"{command[-1]}\n{done.stdout}{done.stderr}"
 
 
-def test_the_pages_that_are_run_elsewhere_are():
+def test_pages_run_elsewhere_are_named_there():
     for page, test in ELSEWHERE.items():
         assert page in (ROOT / test).read_text()
 
 
-def test_every_block_of_the_readme_is_known_to_a_test():
+def test_readme_blocks_are_all_tested():
     known = (
         *("make demo", "make test", "inpaint-server serve", "curl -F", "inpaint-server generate", "invoke_endpoint"),
         "docker build",  # tests/release runs what of it can be run without a GPU

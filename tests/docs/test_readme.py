@@ -27,7 +27,7 @@ def block(language: str, containing: str) -> str:
     return found[0]
 
 
-def test_both_commands_of_the_readme_are_targets_of_the_makefile():
+def test_readme_make_commands_are_targets():
     makefile = (ROOT / "Makefile").read_text()
     for target in ("demo", "test"):
         assert block("sh", f"make {target}\n") == f"make {target}\n"
@@ -35,7 +35,7 @@ def test_both_commands_of_the_readme_are_targets_of_the_makefile():
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
-def test_the_curl_command_makes_an_advert(real_server: Server, tmp_path: Path):
+def test_curl_command_gets_advert(real_server: Server, tmp_path: Path):
     command = block("sh", "curl").replace("localhost:8080", f"127.0.0.1:{real_server.port}")
     command = command.replace("@src/", f"@{ROOT}/src/")
     subprocess.run(["bash", "-ec", command], cwd=tmp_path, check=True, capture_output=True)
@@ -43,7 +43,7 @@ def test_the_curl_command_makes_an_advert(real_server: Server, tmp_path: Path):
         assert advert.size == (256, 256)
 
 
-def test_the_command_line_makes_adverts_and_a_contact_sheet(tmp_path: Path):
+def test_generate_command_writes_adverts_and_contact_sheet(tmp_path: Path):
     command = block("sh", "inpaint-server generate").replace(".venv/bin/", f"{Path(sys.executable).parent}/")
     command = command.replace("src/inpaint", f"{ROOT}/src/inpaint")
     subprocess.run(["bash", "-ec", command], cwd=tmp_path, check=True, capture_output=True)
@@ -51,7 +51,7 @@ def test_the_command_line_makes_adverts_and_a_contact_sheet(tmp_path: Path):
     assert made == ["advert-8.png", "advert.png", "contact-sheet.png"]
 
 
-def test_the_boto3_code_makes_four_adverts(real_server: Server, tmp_path: Path):
+def test_boto3_code_gets_four_adverts(real_server: Server, tmp_path: Path):
     with Image.open(PHOTO) as photo:
         photo.save(tmp_path / "product.png")
     with RuntimeProxy(real_server.port) as proxy:

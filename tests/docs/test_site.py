@@ -53,11 +53,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Loaded]:
     return pages
 
 
-def test_nothing_is_loaded_from_elsewhere(site: dict[Path, Loaded]):
+def test_site_loads_no_foreign_resource(site: dict[Path, Loaded]):
     assert [url for told in site.values() for url in told.loads if re.match("(https?:)?//", url)] == []
 
 
-def test_every_link_leads_to_a_place_that_is_there(site: dict[Path, Loaded]):
+def test_site_links_resolve(site: dict[Path, Loaded]):
     broken: list[str] = []
     for path, told in site.items():
         for link in told.links:
@@ -73,17 +73,17 @@ def test_every_link_leads_to_a_place_that_is_there(site: dict[Path, Loaded]):
     assert broken == []
 
 
-def test_a_newcomer_finds_every_page(site: dict[Path, Loaded]):
+def test_navigation_lists_existing_pages(site: dict[Path, Loaded]):
     order = re.findall(r"^ +- [^:]+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
     assert order[:4] == ["index.md", "quick-start.md", "concepts.md", "fields.md"]
     assert [name for name in order if not (DOCS / name).exists()] == []
     assert len(site) > len(order)
 
 
-def test_the_page_of_fields_is_what_the_schema_says_now():
+def test_fields_page_is_current():
     assert (DOCS / "fields.md").read_text() == page(), "run `make docs-pictures`"
 
 
-def test_every_field_has_its_picture():
+def test_every_field_has_picture():
     missing = [name for name in InvocationRequest.model_fields if not (DOCS / f"images/fields/{name}.jpg").exists()]
     assert missing == [], "run `make docs-pictures`"

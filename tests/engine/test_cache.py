@@ -33,7 +33,7 @@ def test_least_recently_used_value_is_dropped_first():
     assert cache.stats == CacheStats(bytes=2, hits=3, misses=1)
 
 
-def test_zero_bytes_switch_the_cache_off():
+def test_zero_bytes_disable_cache():
     cache: Cache[str, bytes] = Cache(0, len)
     computed: list[str] = []
     for _ in range(2):

@@ -43,7 +43,7 @@ def raising(error: Exception) -> Callable[[Any], Any]:
     return fail
 
 
-def test_device_failure_answers_every_request_and_is_reported_once():
+def test_device_failure_fails_every_request_and_is_reported_once():
     backend, failures = PlainBackend(before_step=raising(DeviceFailed("CUDA error"))), list[str]()
     engine = Engine(backend, queue=8, max_batch=2)
     engine.call_on_device_failure(lambda: failures.append("failed"))
@@ -58,7 +58,7 @@ def test_device_failure_answers_every_request_and_is_reported_once():
     assert failures == ["failed"]
 
 
-def test_error_of_the_loop_itself_is_a_device_failure(monkeypatch: pytest.MonkeyPatch):
+def test_error_of_loop_is_device_failure(monkeypatch: pytest.MonkeyPatch):
     engine = Engine(PlainBackend(), queue=8, max_batch=2)
     monkeypatch.setattr(PlainBackend, "max_passes", raising_capacity)
     jobs = [engine.submit(request(seeds=(1, 2)), deadline_s=WAIT_S) for _ in range(2)]
@@ -71,7 +71,7 @@ def raising_capacity(*_: object) -> int:
     raise RuntimeError("no memory figures")
 
 
-def test_model_call_that_hangs_is_a_device_failure():
+def test_hanging_model_call_is_device_failure():
     backend, failed = PlainBackend(), threading.Event()
     backend.gate.clear()
     engine = Engine(backend, queue=8, max_batch=2, call_timeout_s=0.2)
@@ -91,7 +91,7 @@ def test_listener_that_comes_late_is_called_at_once():
     assert failed.wait(WAIT_S)
 
 
-def test_process_answers_500_and_ends_with_code_1_after_a_device_failure():
+def test_process_ends_with_code_1_after_device_failure():
     port = free_port()
     with subprocess.Popen([sys.executable, "-c", PROGRAM, str(port)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

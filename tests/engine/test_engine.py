@@ -77,7 +77,7 @@ def test_progress_callback_that_raises_fails_only_its_own_request(engine: Engine
     assert [advert.seed for advert in other.answer.result(WAIT_S).adverts] == [5]
 
 
-def test_idle_listener_is_called_once_after_the_last_request(backend: PlainBackend):
+def test_idle_listener_is_called_once_after_last_request(backend: PlainBackend):
     backend.gate.clear()
     batches: list[int] = []
     idle = threading.Event()
@@ -141,11 +141,11 @@ def test_batch_of_passes_that_wait_together(backend: PlainBackend):
     assert batches_of_three(backend, max_batch=4) == [[1, 2, 3], [1, 2, 3]]
 
 
-def test_batch_is_at_most_max_batch(backend: PlainBackend):
+def test_batch_is_bounded_by_max_batch(backend: PlainBackend):
     assert [len(batch) for batch in batches_of_three(backend, max_batch=2)] == [2, 2, 2]
 
 
-def test_batch_is_at_most_what_fits_into_memory(backend: PlainBackend):
+def test_batch_is_bounded_by_memory(backend: PlainBackend):
     backend.capacity = 1
     assert [len(batch) for batch in batches_of_three(backend, max_batch=4)] == [1] * 6
 
@@ -170,7 +170,7 @@ def test_out_of_memory_halves_every_kind_of_call(backend: PlainBackend, name: st
 
 
 @pytest.mark.parametrize("name", ["segment", "begin", "finish"])
-def test_call_that_fails_leaves_the_rest_of_its_batch_unharmed(backend: PlainBackend, name: str):
+def test_failed_call_does_not_affect_its_batch(backend: PlainBackend, name: str):
     bad = iter([True, True, False, False])
 
     def fail(method: str, _: int) -> None:
@@ -194,7 +194,7 @@ def test_step_that_fails_is_not_repeated(backend: PlainBackend):
 
 
 @pytest.mark.parametrize("name", ["segment", "begin", "finish"])
-def test_out_of_memory_fails_only_what_does_not_fit_alone(backend: PlainBackend, name: str):
+def test_out_of_memory_fails_only_oversized_calls(backend: PlainBackend, name: str):
     refused = iter([True, True, False, False])
 
     def run_out(method: str, _: int) -> None:
@@ -266,7 +266,7 @@ def test_picture_does_not_depend_on_its_batch(engine: Engine[PlainPass]):
         assert np.array_equal(alone.adverts[0].picture, advert.picture)
 
 
-def test_short_pass_ends_before_a_long_one(backend: PlainBackend):
+def test_short_pass_ends_before_long_one(backend: PlainBackend):
     device = DeviceLoop(backend, max_batch=4)
     ended: list[str] = []
     works = {"long": background(1, steps=100), "short": background(2, steps=2, side=128)}
@@ -318,7 +318,7 @@ def test_full_queue_refuses_and_admitted_requests_end(backend: PlainBackend):
     engine.drain()
 
 
-def test_deadline_ends_a_request_between_two_steps(engine: Engine[PlainPass], backend: PlainBackend):
+def test_deadline_ends_request_between_two_steps(engine: Engine[PlainPass], backend: PlainBackend):
     job = engine.submit(request(), deadline_s=0.2)
     backend.before_step = lambda _: threading.Event().wait(job.deadline - time.monotonic())
     with pytest.raises(DeadlineExceeded, match="INPAINT_DEADLINE_S"):
@@ -338,7 +338,7 @@ def test_ended_request_takes_no_further_step(engine: Engine[PlainPass], backend:
     assert len(backend.batches) <= 1
 
 
-def test_out_of_memory_halves_a_batch_of_passes(backend: PlainBackend):
+def test_out_of_memory_halves_batch_of_passes(backend: PlainBackend):
     def fits_two(batch: Sequence[PlainPass]) -> None:
         if len(batch) > 2:
             raise OutOfMemory("too many")
@@ -352,9 +352,7 @@ def test_out_of_memory_halves_a_batch_of_passes(backend: PlainBackend):
     engine.drain()
 
 
-def test_out_of_memory_with_one_picture_fails_and_the_next_request_is_served(
-    engine: Engine[PlainPass], backend: PlainBackend
-):
+def test_out_of_memory_with_one_picture_fails_only_its_request(engine: Engine[PlainPass], backend: PlainBackend):
     def run_out(_: Sequence[PlainPass]) -> None:
         raise OutOfMemory("make it smaller")
 
@@ -375,7 +373,7 @@ def test_internal_error_reveals_nothing(engine: Engine[PlainPass], backend: Plai
     assert "secret" not in raised.value.message
 
 
-def test_empty_mask_is_an_invalid_request(engine: Engine[PlainPass]):
+def test_empty_mask_is_invalid_request(engine: Engine[PlainPass]):
     empty = ProductMask(frozen_array(np.zeros((90, 60), np.uint8)))
     with pytest.raises(InvalidRequest, match="points"):
         engine.submit(replace(request(), mask=empty), deadline_s=WAIT_S).answer.result(WAIT_S)

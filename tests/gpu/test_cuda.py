@@ -47,13 +47,13 @@ def run(backend: TorchBackend, *calls: Generate) -> list[Pixels]:
     return backend.finish(states)
 
 
-def test_weights_are_in_half_precision_on_the_gpu(backend: TorchBackend):
+def test_weights_are_half_precision_on_gpu(backend: TorchBackend):
     assert backend.card.dtype == "float16"
     assert backend.card.attention in {"xformers", "sdpa"}
     assert next(backend.inpainting.unet.parameters()).is_cuda
 
 
-def test_gpu_picture_is_close_to_the_cpus(backend: TorchBackend):
+def test_gpu_picture_is_close_to_cpu_picture(backend: TorchBackend):
     """Half precision against single: the same picture to the eye, mean difference below 4/255."""
     on_cpu = TorchBackend(bundles.open_bundle(FOLDER), choose("cpu", "float32"))
     difference = np.abs(run(backend, generate(1))[0].astype(int) - run(on_cpu, generate(1))[0])

@@ -37,7 +37,7 @@ def _flat(placed: PlacedProduct, value: int) -> PlacedProduct:
 @pytest.mark.parametrize(
     "product", [rectangle(40, 30), disc(15), disc(50), disc(300)], ids=["box", "resize_to_canvas", "disc", "shrunk"]
 )
-def test_nothing_inside_the_eroded_mask_differs(product: Product, feather: int):
+def test_pixels_inside_eroded_mask_are_unchanged(product: Product, feather: int):
     placed = _placed(product)
     laid = composite_product(noise(128, 160, seed=1), placed, feather)
     inside = brute_erosion(np.pad(placed.mask, feather + 1), feather)[
@@ -53,14 +53,14 @@ def test_nothing_inside_the_eroded_mask_differs(product: Product, feather: int):
 
 @pytest.mark.parametrize("feather", FEATHERS)
 @pytest.mark.parametrize("product", [rectangle(40, 30), disc(15), disc(300)], ids=["box", "resize_to_canvas", "shrunk"])
-def test_beyond_the_soft_edge_the_canvas_is_untouched(product: Product, feather: int):
+def test_canvas_beyond_soft_edge_is_untouched(product: Product, feather: int):
     placed, canvas = _placed(product), noise(128, 160, seed=1)
     outside = brute_erosion(255 - np.where(mask_on_canvas(placed) > 0, 255, 0).astype(np.uint8), feather) == 255
     np.testing.assert_array_equal(composite_product(canvas, placed, feather)[outside], canvas[outside])
 
 
 @pytest.mark.parametrize("feather", [2, 4, 6])
-def test_a_product_that_fills_its_box_has_a_soft_edge_on_all_four_sides(feather: int):
+def test_product_filling_its_box_has_soft_edges(feather: int):
     placed = _flat(_placed(rectangle(40, 30)), 255)
     laid = composite_product(Pixels(np.zeros((128, 160, 3), np.uint8)), placed, feather)[..., 0].astype(int)
     box = placed.box
@@ -72,7 +72,7 @@ def test_a_product_that_fills_its_box_has_a_soft_edge_on_all_four_sides(feather:
     assert 0 < row[box.left - 1] < row[box.left], "the edge goes on outside the box"
 
 
-def test_a_product_cut_by_the_canvas_is_not_softened_there():
+def test_edge_at_canvas_border_is_not_softened():
     product = rectangle(40, 30, margin=0)
     placed = place(product, Size(height=40, width=64), "original", np.random.default_rng(0))
     white = _flat(placed, 255)
@@ -84,7 +84,7 @@ def test_a_product_cut_by_the_canvas_is_not_softened_there():
 @pytest.mark.parametrize(
     ("feather", "ramp"), [(0, []), (1, []), (2, [85, 170]), (3, [85, 170]), (4, [51, 102, 153, 204])]
 )
-def test_the_mattes_ramp(feather: int, ramp: list[int]):
+def test_matte_ramp(feather: int, ramp: list[int]):
     mask = np.zeros((21, 30), np.uint8)
     mask[:, 10:] = 255
     half = len(ramp) // 2
@@ -92,7 +92,7 @@ def test_the_mattes_ramp(feather: int, ramp: list[int]):
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4])
-def test_a_thin_strap_still_shows(width: int):
+def test_thin_strap_is_visible(width: int):
     mask = np.zeros((40, 40), np.uint8)
     mask[:, 20 : 20 + width] = 255
     assert matte(ProductMask(mask), 3)[20].max() >= 85
@@ -108,7 +108,7 @@ def test_float_to_uint8_rounds():
 
 
 @pytest.mark.parametrize("feather", [1, 2, 4])
-def test_the_old_backgrounds_colour_is_not_on_the_edge(feather: int):
+def test_edge_has_no_colour_of_old_background(feather: int):
     placed = _flat(_placed(disc(50)), 200)
     spilled = placed.pixels.copy()
     spilled[matte(mask_on_canvas(placed), feather)[placed.box.slices] < 255] = (0, 255, 0)
@@ -120,7 +120,7 @@ def test_the_old_backgrounds_colour_is_not_on_the_edge(feather: int):
     assert (laid[..., 0] == laid[..., 1]).all(), "no green is left"
 
 
-def test_what_the_scene_shows_under_the_product_is_not_on_the_edge():
+def test_edge_has_no_colour_of_scene_under_product():
     placed = _flat(_placed(disc(50)), 200)
     canvas = np.full((128, 160, 3), 40, np.uint8)
     canvas[mask_on_canvas(placed) >= 128] = (0, 255, 0)
@@ -128,7 +128,7 @@ def test_what_the_scene_shows_under_the_product_is_not_on_the_edge():
     assert (laid[..., 0] == laid[..., 1]).all(), "no green is left"
 
 
-def test_unmasked_pixels_are_restored_with_a_ramp_of_8_pixels():
+def test_unmasked_pixels_are_restored_with_8_pixel_ramp():
     before, painted = Pixels(np.zeros((60, 60, 3), np.uint8)), Pixels(np.full((60, 60, 3), 200, np.uint8))
     mask = np.zeros((60, 60), np.uint8)
     mask[30:] = 255
@@ -147,11 +147,11 @@ def test_all_or_nothing_repainted():
 
 
 @pytest.mark.parametrize(("side", "feather"), [(64, 1), (256, 1), (512, 1), (1024, 2), (2048, 4)])
-def test_the_feather_grows_with_the_canvas(side: int, feather: int):
+def test_feather_grows_with_canvas(side: int, feather: int):
     assert default_feather(Size(height=side, width=2048)) == feather
 
 
-def test_the_anti_mask_is_inverted_and_soft():
+def test_anti_mask_is_inverted_and_soft():
     mask = np.zeros((100, 100), np.uint8)
     mask[:, 50:] = 255
     soft = blurred_inverse(ProductMask(mask))

@@ -17,14 +17,14 @@ def hole(rows: slice, columns: slice) -> PaintMask:
     return PaintMask(mask)
 
 
-def test_a_hole_takes_the_one_colour_around_it():
+def test_hole_takes_surrounding_colour():
     canvas = np.full((60, 80, 3), (40, 90, 200), np.uint8)
     mask = hole(slice(10, 50), slice(10, 70))
     canvas[mask > 0] = 255
     assert (fill_from_surroundings(Pixels(canvas), mask, NO_PRODUCT) == (40, 90, 200)).all()
 
 
-def test_between_two_colours_it_goes_over_from_one_to_the_other():
+def test_fill_is_gradient_between_two_colours():
     canvas = np.zeros((60, 80, 3), np.uint8)
     canvas[:, 40:] = 200
     across = fill_from_surroundings(Pixels(canvas), hole(slice(0, 60), slice(20, 60)), NO_PRODUCT)[30, :, 0].astype(int)
@@ -34,7 +34,7 @@ def test_between_two_colours_it_goes_over_from_one_to_the_other():
     assert np.diff(across[20:60]).max() <= 40
 
 
-def test_what_is_kept_stays_and_the_product_colours_nothing():
+def test_fill_keeps_pixels_and_ignores_product_colours():
     canvas = np.full((60, 80, 3), 100, np.uint8)
     product = np.zeros((60, 80), np.uint8)
     product[20:40, 30:50] = 255
@@ -44,6 +44,6 @@ def test_what_is_kept_stays_and_the_product_colours_nothing():
     np.testing.assert_array_equal(filled[:40], canvas[:40])
 
 
-def test_where_everything_is_repainted_there_is_nothing_to_carry_on():
+def test_fill_of_whole_canvas():
     canvas = noise(60, 80)
     assert fill_from_surroundings(canvas, hole(slice(0, 60), slice(0, 80)), NO_PRODUCT) is canvas

@@ -44,7 +44,7 @@ def test_regions(region: Region, first: int, last: int):
     assert not mask.flags.writeable
 
 
-def test_lower_and_upper_overlap_and_leave_no_seam():
+def test_lower_and_upper_overlap():
     placed = _placed()
     lower, upper = paint_mask("lower", placed, 0.5), paint_mask("upper", placed, 0.5)
     around = paint_mask("around", placed, 0.5)
@@ -52,33 +52,33 @@ def test_lower_and_upper_overlap_and_leave_no_seam():
     assert ((lower > 0) & (upper > 0)).any(axis=1).sum() == 8
 
 
-def test_polarity_the_product_is_never_repainted():
+def test_product_is_never_repainted():
     product = mask_on_canvas(_placed()) >= 128
     for region in ("lower", "upper", "around"):
         assert not paint_mask(region, _placed(), 0.5)[product].any()
 
 
 @pytest.mark.parametrize("split", [0.0, 1.0])
-def test_a_split_at_the_border(split: float):
+def test_split_at_border(split: float):
     placed = _placed()
     assert paint_mask("lower", placed, split).any() == (split == 0.0)
     assert paint_mask("upper", placed, split).any()
 
 
-def test_the_line_lies_between_the_centroid_and_a_third_of_the_height_above():
+def test_split_range_above_centroid():
     lines = [split_line(_placed(), np.random.default_rng(seed)) * 64 for seed in range(500)]
     assert 40 - 32 / 3 - 0.6 <= min(lines) < 40 - 32 / 3 + 0.5
     assert 40 - 1 < max(lines) <= 40
     assert split_line(_placed(), np.random.default_rng(3)) * 64 == lines[3]
 
 
-def test_the_whole_mask_decides_not_a_speck():
+def test_split_depends_on_whole_mask():
     placed = place(disc(40), CANVAS, "centre", np.random.default_rng(0))
     assert 32 - 38 / 3 - 1 <= split_line(placed, np.random.default_rng(0)) * 64 <= 33
 
 
 @pytest.mark.parametrize(("row", "line"), [(30, 30), (34, 34), (39, 39)])
-def test_the_line_is_where_the_scenes_ground_begins(row: int, line: int):
+def test_split_is_where_ground_begins(row: int, line: int):
     scene = np.full((64, 80, 3), 200, np.uint8)
     scene[row:] = 90
     for seed in range(5):
@@ -87,7 +87,7 @@ def test_the_line_is_where_the_scenes_ground_begins(row: int, line: int):
 
 
 @pytest.mark.parametrize("row", [10, 50, None])
-def test_a_line_elsewhere_or_none_leaves_it_to_chance(row: int | None):
+def test_split_without_usable_ground_line_is_random(row: int | None):
     scene = np.full((64, 80, 3), 200, np.uint8)
     scene[64 if row is None else row :] = 90
     drawn = [split_line(_placed(), np.random.default_rng(seed), Pixels(scene)) for seed in range(20)]

@@ -20,19 +20,19 @@ def plain(*colour: int) -> Pixels:
 
 
 @pytest.mark.parametrize("strength", [0.3, 1.0])
-def test_warm_light_makes_the_product_warmer_by_its_share(strength: float):
+def test_warm_light_warms_product_by_strength(strength: float):
     lit = match_light(plain(239, 199, 159), PLACED, plain(199, 199, 199), strength)
     expected = PLACED.pixels * np.array([240 / 200, 1.0, 160 / 200]) ** strength
     assert np.abs(lit.pixels - np.clip(expected, 0, 255)).max() <= 0.5 + 1e-9
     assert lit.mask is PLACED.mask
 
 
-def test_no_channel_changes_by_more_than_light_does():
+def test_channel_gain_is_bounded():
     lit = match_light(plain(255, 0, 0), PLACED, plain(100, 100, 100), 1.0)
     assert (
         np.abs(lit.pixels - np.clip(PLACED.pixels * np.array([1.35, 1 / 1.35, 1 / 1.35]), 0, 255)).max() <= 0.5 + 1e-9
     )
 
 
-def test_none_is_the_product_itself():
+def test_zero_light_match_changes_nothing():
     assert match_light(plain(255, 0, 0), PLACED, PRODUCT.photo, 0.0) is PLACED

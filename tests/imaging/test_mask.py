@@ -27,12 +27,12 @@ def _block(*boxes: tuple[int, int, int, int], size: int = 200) -> ProductMask:
     return ProductMask(mask)
 
 
-def test_specks_go_and_pieces_stay():
+def test_specks_are_dropped_and_pieces_kept():
     body, second, speck = (50, 50, 150, 150), (160, 50, 170, 150), (10, 10, 12, 12)
     np.testing.assert_array_equal(clean(_block(body, second, speck)), _block(body, second))
 
 
-def test_real_holes_stay_and_pinholes_are_filled():
+def test_pinholes_are_filled_and_holes_kept():
     mask = _block((20, 20, 180, 180)).copy()
     mask[50:80, 50:60] = 0  # a strap's loop
     expected = mask.copy()
@@ -42,13 +42,13 @@ def test_real_holes_stay_and_pinholes_are_filled():
     np.testing.assert_array_equal(clean(ProductMask(mask)), expected)
 
 
-def test_a_corner_connects_the_product_but_does_not_open_a_hole():
+def test_corner_connects_product_but_opens_no_hole():
     mask = _block((50, 50, 100, 100), (100, 100, 105, 105)).copy()
     mask[70, 70] = mask[71, 71] = 0
     np.testing.assert_array_equal(clean(ProductMask(mask)), _block((50, 50, 100, 100), (100, 100, 105, 105)))
 
 
-def test_a_pinhole_that_meets_the_outside_at_a_corner_is_enclosed():
+def test_pinhole_touching_outside_at_corner_is_filled():
     mask = _block((50, 50, 150, 150)).copy()
     mask[50, 100] = 0  # a notch in the edge, and a pinhole that only touches its corner
     expected = mask.copy()
@@ -56,7 +56,7 @@ def test_a_pinhole_that_meets_the_outside_at_a_corner_is_enclosed():
     np.testing.assert_array_equal(clean(ProductMask(mask)), expected)
 
 
-def test_a_spiral_is_one_piece():
+def test_spiral_is_one_piece():
     """A long way round: every arm is found to be the same product."""
     mask = np.zeros((101, 101), np.uint8)
     row, column, step, reach = 50, 50, 0, 2
@@ -86,58 +86,58 @@ def test_components_agree_with_scipy():
         assert not cleaned[(areas < 0.02 * areas.max())[labels] & inside].any()
 
 
-def test_a_soft_edge_stays_soft():
+def test_soft_edge_is_kept():
     mask = _drawn("........", "..+##+..", "..+##+..", "..+##+..", "........")
     np.testing.assert_array_equal(clean(mask), mask)
 
 
 @pytest.mark.parametrize("level", [0, 1, 127])
-def test_an_empty_mask_says_what_to_give(level: int):
+def test_empty_mask_is_refused(level: int):
     with pytest.raises(InvalidRequest, match="`points`") as caught:
         clean(ProductMask(np.full((20, 20), level, np.uint8)))
     assert caught.value.field == "points"
 
 
-def test_a_full_mask_is_the_whole_photo():
+def test_full_mask_is_whole_photo():
     product = find_product(noise(20, 30), ProductMask(np.full((20, 30), 255, np.uint8)))
     assert product.box == Box(left=0, top=0, right=30, bottom=20)
     assert (product.mask == 255).all()
 
 
-def test_the_box_holds_every_pixel():
+def test_box_contains_every_pixel():
     assert bounding_box(_block((3, 5, 7, 11), size=20)) == Box(left=5, top=3, right=11, bottom=7)
 
 
-def test_erosion_by_nothing_is_the_mask_itself():
+def test_erosion_by_zero_changes_nothing():
     soft = _drawn("..+##+..", "..+##+..")
     np.testing.assert_array_equal(erode(soft, 0), soft)
 
 
 @pytest.mark.parametrize("radius", [1, 2, 5])
-def test_erosion_is_what_it_says(radius: int):
+def test_erosion_removes_pixels_within_radius(radius: int):
     rng = np.random.default_rng(radius)
     mask = np.where(rng.random((40, 50)) < 0.03, 100, rng.integers(128, 256, (40, 50))).astype(np.uint8)
     np.testing.assert_array_equal(erode(ProductMask(mask), radius), brute_erosion(mask, radius))
 
 
-def test_large_and_noisy_masks_take_seconds():
+def test_large_noisy_mask_is_fast():
     rng = np.random.default_rng(0)
     started = time.process_time()
     clean(ProductMask(np.where(rng.random((2000, 2000)) < 0.5, 255, 0).astype(np.uint8)))
     assert time.process_time() - started < 10
 
 
-def test_a_mask_of_noise_is_refused_before_it_costs_memory():
+def test_noise_mask_is_refused():
     mask = np.zeros((4400, 4400), np.uint8)
     mask[::2, ::2] = 255
     with pytest.raises(InvalidRequest, match="noise"):
         clean(ProductMask(mask))
 
 
-def test_what_was_found_apart_from_the_product_is_dropped_and_what_touches_its_reach_stays():
+def test_detached_pieces_are_dropped():
     body, strap, stray = (50, 50, 150, 150), (60, 40, 140, 47), (60, 180, 100, 199)
     np.testing.assert_array_equal(drop_strays(_block(body, strap, stray)), _block(body, strap))
 
 
-def test_nothing_found_stays_nothing():
+def test_empty_found_mask_is_unchanged():
     np.testing.assert_array_equal(drop_strays(_block()), _block())

@@ -23,19 +23,19 @@ def _wrong(mask: ProductMask, true: ProductMask) -> int:
     return int(((mask >= 128) != (true >= 128)).sum())
 
 
-def test_a_blocky_mask_takes_the_photos_outline():
+def test_blocky_mask_takes_outline_of_photo():
     photo, true = _photo_of_a_disc(60)
     rough = _blocky(true)
     assert _wrong(refine(photo, rough), true) < _wrong(rough, true) / 4
 
 
-def test_a_mask_that_is_a_little_too_large_shrinks_to_the_product():
+def test_slightly_large_mask_shrinks_to_product():
     photo, true = _photo_of_a_disc(60)
     _, large = _photo_of_a_disc(62)
     assert _wrong(refine(photo, large), true) < _wrong(large, true) / 4
 
 
-def test_far_from_the_edge_the_mask_stays():
+def test_mask_is_unchanged_away_from_edge():
     photo, _ = _photo_of_a_disc(30)
     _, large = _photo_of_a_disc(70)  # the segmenter's word: the ring between belongs to the product
     refined = refine(photo, large)
@@ -45,13 +45,13 @@ def test_far_from_the_edge_the_mask_stays():
     assert (refined[distance > 80] == 0).all()
 
 
-def test_without_a_product_there_is_nothing_to_refine():
+def test_empty_mask_is_unchanged():
     photo, true = _photo_of_a_disc(30)
     empty = ProductMask(np.zeros_like(true))
     assert not refine(photo, empty).any()
 
 
-def test_a_large_photo_keeps_its_resolution():
+def test_refinement_keeps_large_resolution():
     photo, true = _photo_of_a_disc(700, size=1600)
     rough = _blocky(true, 16)
     refined = refine(photo, rough)

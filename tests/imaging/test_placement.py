@@ -58,7 +58,9 @@ def _bare(height: int, width: int) -> Product:
         ((100, 100), (512, 512), Placement(scale=1e-9, x=0.5, y=0.5), (256, 255, 257, 256)),
     ],
 )
-def test_boxes(shape: tuple[int, int], canvas: tuple[int, int], rule: PlacementRule, expected: tuple[int, ...]):
+def test_placement_boxes(
+    shape: tuple[int, int], canvas: tuple[int, int], rule: PlacementRule, expected: tuple[int, ...]
+):
     size = Size(height=canvas[0], width=canvas[1])
     # Half pixels may round either way.
     assert np.abs(np.subtract(_edges(_place(_bare(*shape), size, rule).box), expected)).max() <= 1
@@ -66,7 +68,7 @@ def test_boxes(shape: tuple[int, int], canvas: tuple[int, int], rule: PlacementR
         assert _edges(_place(_bare(*shape), size, rule).box) == expected
 
 
-def test_a_thousand_random_placements_stay_inside():
+def test_random_placements_stay_inside():
     # A shift drawn without looking at the product's box, as the replaced sample has it, loses part of the product in
     # 12% of draws for a product of half the photo's side, and in 59% for one of 0.95.
     products = [rectangle(40 * down, 40 * right, margin=5) for down, right in SHAPES]
@@ -102,7 +104,7 @@ rules = st.one_of(
 
 @settings(max_examples=400, deadline=None)
 @given(sides, sides, canvas_sides, canvas_sides, rules, st.integers(0, 2**32 - 1))
-def test_whole_inside_and_round_trip(
+def test_placement_is_inside_and_round_trips(
     height: int, width: int, canvas_height: int, canvas_width: int, rule: PlacementRule, seed: int
 ):
     product = rectangle(height, width, margin=3)
@@ -123,13 +125,13 @@ def test_whole_inside_and_round_trip(
 
 @settings(max_examples=200, deadline=None)
 @given(sides, sides, canvas_sides, canvas_sides)
-def test_aspect_ratio_is_kept_to_the_pixel(height: int, width: int, canvas_height: int, canvas_width: int):
+def test_aspect_ratio_is_kept(height: int, width: int, canvas_height: int, canvas_width: int):
     size = _place(rectangle(height, width), Size(height=canvas_height, width=canvas_width), "centre").box.size
     longer, shorter = max(size.height, size.width), min(size.height, size.width)
     assert abs(shorter - max(1, min(height, width) * longer / max(height, width))) <= 0.5
 
 
-def test_the_draws_after_a_placement_do_not_depend_on_its_rule():
+def test_later_draws_do_not_depend_on_placement_rule():
     rules: list[PlacementRule] = ["random", "centre", "original", Placement(scale=0.5, x=0.5, y=0.9)]
     left: list[float] = []
     for rule in rules:
@@ -139,7 +141,7 @@ def test_the_draws_after_a_placement_do_not_depend_on_its_rule():
     assert len(set(left)) == 1
 
 
-def test_one_to_one_gives_the_photos_own_pixels():
+def test_scale_one_copies_photo_pixels():
     product = rectangle(100, 60)
     placed = _place(product, Size(height=256, width=200), Placement(scale=0.5, x=0.5, y=0.9))
     assert placed.box.size == product.box.size
@@ -147,7 +149,7 @@ def test_one_to_one_gives_the_photos_own_pixels():
     np.testing.assert_array_equal(placed.mask, product.mask[product.box.slices])
 
 
-def test_the_products_edge_sees_its_own_surroundings():
+def test_product_edge_is_resampled_with_its_surroundings():
     """Resampling the whole photo and cutting afterwards gives the same pixels."""
     from PIL import Image
 
@@ -157,7 +159,7 @@ def test_the_products_edge_sees_its_own_surroundings():
     np.testing.assert_array_equal(placed.pixels, whole[16:48, 16:48])
 
 
-def test_no_ripples_around_the_resampled_mask():
+def test_resampled_mask_has_no_ripples():
     placed = _place(disc(300), Size(height=512, width=512), Placement(scale=0.3, x=0.5, y=0.9))
     height, width = placed.mask.shape
     rows, columns = np.mgrid[:height, :width] - (height - 1) / 2
@@ -175,13 +177,13 @@ def test_no_ripples_around_the_resampled_mask():
         ("random", None),
     ],
 )
-def test_a_changed_placement_is_told(rule: PlacementRule, words: str | None):
+def test_changed_placement_gives_warning(rule: PlacementRule, words: str | None):
     warning = moved_warning(rule, _place(_bare(50, 50), Size(height=512, width=512), rule))
     assert warning is None if words is None else words in str(warning)
 
 
 @pytest.mark.parametrize("canvas", CANVASES)
-def test_the_photo_as_canvas_holds_the_product_where_it_was_placed(canvas: Size):
+def test_photo_canvas_has_product_at_its_placement(canvas: Size):
     product = rectangle(40, 30, margin=17)
     placed = _place(product, canvas, "original")
     scene = canvas_from_photo(product, placed)
@@ -191,7 +193,7 @@ def test_the_photo_as_canvas_holds_the_product_where_it_was_placed(canvas: Size)
     assert np.abs(difference).max(initial=0) <= 2
 
 
-def test_the_photo_as_canvas_is_as_large_as_the_canvas_however_small_the_product():
+def test_photo_canvas_has_canvas_size():
     """A product of one pixel enlarged to the canvas would make the whole photo 128,000 pixels wide."""
     photo = noise(250, 250)
     mask = np.zeros((250, 250), np.uint8)
@@ -211,9 +213,7 @@ def test_the_photo_as_canvas_is_as_large_as_the_canvas_however_small_the_product
         ((20, 80), (20, 60), None),
     ],
 )
-def test_a_photo_that_does_not_show_the_whole_product_is_told(
-    rows: tuple[int, int], columns: tuple[int, int], words: str | None
-):
+def test_cut_off_product_gives_warning(rows: tuple[int, int], columns: tuple[int, int], words: str | None):
     mask = np.zeros((100, 80), np.uint8)
     mask[slice(*rows), slice(*columns)] = 255
     if words == "the top and the bottom":

@@ -27,7 +27,7 @@ def _found(*masks: np.ndarray) -> MaskProposals:
     return MaskProposals(masks=np.stack(masks), scores=(0.9, 0.5, 0.1))
 
 
-def test_a_laid_product_is_itself_and_a_changed_one_is_not():
+def test_identity_of_unchanged_and_changed_product():
     picture = composite_product(noise(128, 160, seed=1), PLACED, 2)
     assert identity(picture, PLACED, 2) == 0
     changed = picture.copy()
@@ -36,7 +36,7 @@ def test_a_laid_product_is_itself_and_a_changed_one_is_not():
     assert identity(Pixels(changed), PLACED, 2) == 16
 
 
-def test_growth_is_counted_beyond_the_product_over_its_area():
+def test_expansion_is_outside_area_over_product_area():
     mask = mask_on_canvas(PLACED)
     area = (mask >= 128).sum()
     middle = (PLACED.box.left + PLACED.box.right) // 2
@@ -53,7 +53,7 @@ def test_growth_is_counted_beyond_the_product_over_its_area():
     assert expansion(_found(everything, mask, part), PLACED) == 0
 
 
-def test_a_step_where_passes_meet_is_a_seam_and_the_same_texture_is_none():
+def test_seam_is_step_but_not_texture():
     masks = [PaintMask(np.repeat(rows, 160, axis=1).astype(np.uint8)) for rows in _halves()]
     texture = noise(128, 160, seed=2)
     stepped = np.where(np.arange(128)[:, None, None] < 64, 20, 200).astype(np.uint8) + np.zeros((1, 160, 3), np.uint8)
@@ -61,13 +61,13 @@ def test_a_step_where_passes_meet_is_a_seam_and_the_same_texture_is_none():
     assert seam(Pixels(stepped), masks, NOBODY) == 181
 
 
-def test_the_products_own_edge_is_no_seam():
+def test_product_edge_is_no_seam():
     everywhere = PaintMask((255 - np.where(mask_on_canvas(PLACED) >= 128, 255, 0)).astype(np.uint8))
     picture = composite_product(Pixels(np.zeros((128, 160, 3), np.uint8)), PLACED, 0)
     assert seam(picture, [everywhere], mask_on_canvas(PLACED)) == 1
 
 
-def test_a_segmenter_is_asked_about_the_middle_of_a_disc_and_all_around_it():
+def test_inspection_points_of_disc():
     first, *others = product_points(PLACED)
     middle = ((PLACED.box.left + PLACED.box.right) / 2, (PLACED.box.top + PLACED.box.bottom) / 2)
     radius = PLACED.box.size.height / 2
@@ -80,7 +80,7 @@ def test_a_segmenter_is_asked_about_the_middle_of_a_disc_and_all_around_it():
 
 
 @pytest.mark.parametrize("size", [Size(height=1, width=300), Size(height=2000, width=2), Size(height=1, width=1)])
-def test_points_are_the_products_own_however_thin_it_is(size: Size):
+def test_inspection_points_lie_on_thin_product(size: Size):
     mask = np.full((size.height, size.width), 100, np.uint8)
     mask[-1, -1] = 255
     pixels = Pixels(np.zeros((*mask.shape, 3), np.uint8))
@@ -91,7 +91,7 @@ def test_points_are_the_products_own_however_thin_it_is(size: Size):
     assert {(one.x, one.y) for one in product_points(thin)} == {(box.right - 1, box.bottom - 1)}
 
 
-def test_what_is_within_bounds_is_not_complained_about():
+def test_receipt_within_bounds_has_no_warning():
     assert receipt_warnings(Receipt(identity=0, expansion=0.1, seam=1.5)) == []
     grown, stepped = receipt_warnings(Receipt(identity=0, expansion=0.42, seam=7.25))
     assert "grown by 42%" in grown

@@ -20,7 +20,7 @@ def placed() -> PlacedProduct:
     return place(rectangle(50, 50), CANVAS, Placement(scale=0.5, x=0.5, y=80 / 120), np.random.default_rng(0))
 
 
-def test_the_product_is_seen_below_its_foot_and_fades():
+def test_reflection_is_below_product_and_fades():
     white = PlacedProduct(
         pixels=Pixels(frozen_array(np.full((50, 50, 3), 250, np.uint8))),
         mask=placed().mask,
@@ -35,17 +35,17 @@ def test_the_product_is_seen_below_its_foot_and_fades():
     assert np.all(shown[102:] == 100)
 
 
-def test_beside_it_and_further_down_the_ground_stays_as_it_is():
+def test_ground_outside_reflection_is_unchanged():
     canvas = cast_reflection(GREY, placed(), 1.0)
     assert (canvas[:, :20] == 100).all()
     assert (canvas[:, 80:] == 100).all()
     assert (canvas[:75] == 100).all()
 
 
-def test_none_is_the_canvas_itself():
+def test_zero_reflection_changes_nothing():
     assert cast_reflection(GREY, placed(), 0.0) is GREY
 
 
-def test_a_product_at_the_lower_border_has_no_room_for_one():
+def test_product_at_lower_border_has_no_reflection():
     low = place(rectangle(50, 50), CANVAS, Placement(scale=0.5, x=0.5, y=1.0), np.random.default_rng(0))
     assert (cast_reflection(GREY, low, 1.0)[:115] == 100).all()

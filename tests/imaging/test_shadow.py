@@ -17,12 +17,12 @@ PLACED = place_at(rectangle(80, 40), Size(height=160, width=200), Placement(scal
 GREY = Pixels(np.full((160, 200, 3), 180, np.uint8))
 
 
-def test_no_strength_no_shadow():
+def test_zero_shadow_changes_nothing():
     np.testing.assert_array_equal(cast_contact_shadow(GREY, PLACED, 0.0), GREY)
 
 
 @pytest.mark.parametrize("strength", [0.2, 0.6, 1.0])
-def test_it_is_darkest_where_the_product_touches_and_fades_away(strength: float):
+def test_shadow_is_darkest_at_contact_and_fades(strength: float):
     shaded = cast_contact_shadow(GREY, PLACED, strength)[..., 0].astype(int)
     middle = (PLACED.box.left + PLACED.box.right) // 2
     below = shaded[PLACED.box.bottom :, middle]
@@ -34,7 +34,7 @@ def test_it_is_darkest_where_the_product_touches_and_fades_away(strength: float)
     assert (shaded[: PLACED.box.top] == 180).all(), "nothing lies behind the product's top"
 
 
-def test_it_is_wider_than_high():
+def test_shadow_is_wider_than_high():
     shaded = cast_contact_shadow(GREY, PLACED, 0.8)[..., 0] < 170
     rows, columns = np.flatnonzero(shaded.any(axis=1)), np.flatnonzero(shaded.any(axis=0))
     beside = PLACED.box.left - columns[0]
@@ -55,7 +55,7 @@ def speaker(base: slice, *, low: int) -> Product:
     [(slice(30, 95), 80, True), (slice(30, 45), 80, False), (slice(30, 95), 40, False)],
     ids=["a base", "too narrow, as a handle's", "too high, as a brim"],
 )
-def test_a_base_beside_something_that_hangs_lower_has_a_shadow_of_its_own(base: slice, low: int, *, stands: bool):
+def test_each_base_has_own_shadow(base: slice, low: int, *, stands: bool):
     placed = place_at(speaker(base, low=low), Size(height=200, width=200), Placement(scale=0.5, x=0.5, y=0.9))
     shaded = cast_contact_shadow(Pixels(np.full((200, 200, 3), 180, np.uint8)), placed, 1.0)[..., 0]
     factor = placed.box.size.width / 90

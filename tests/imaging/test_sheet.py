@@ -8,7 +8,7 @@ from inpaint_server.imaging.sheet import contact_sheet
 from testing.pictures import noise
 
 
-def test_tiles_stand_in_rows_on_white():
+def test_tiles_are_in_rows_on_white():
     mask = np.full((50, 100), 90, np.uint8)
     sheet = contact_sheet(
         [("photo", noise(100, 100)), ("mask", mask), ("advert", noise(100, 100))], tile_height=100, columns=2
@@ -21,7 +21,7 @@ def test_tiles_stand_in_rows_on_white():
     assert not sheet.flags.writeable
 
 
-def test_a_long_label_makes_its_tile_wider():
+def test_long_label_widens_tile():
     narrow = contact_sheet([("a", noise(200, 20))], tile_height=200)
     wide = contact_sheet([("a label that is wider than its picture", noise(200, 20))], tile_height=200)
     assert wide.shape[1] > narrow.shape[1] + 200

@@ -83,9 +83,7 @@ def processors(*models: nn.Module) -> set[type]:
 
 
 @pytest.mark.parametrize(("library", "processor"), INSTALLED)
-def test_every_module_runs_the_fastest_attention_that_is_installed(
-    install: Callable[[Any], None], library: Any, processor: type
-):
+def test_modules_run_fastest_installed_attention(install: Callable[[Any], None], library: Any, processor: type):
     install(library)
     kind: Any = AutoencoderKL
     unets, vae = [small_unet(), small_unet()], kind()
@@ -97,7 +95,7 @@ def test_every_module_runs_the_fastest_attention_that_is_installed(
 
 
 @pytest.mark.parametrize(("library", "processor"), INSTALLED)
-def test_backend_reports_the_attention_of_its_modules(
+def test_backend_reports_attention_of_its_modules(
     install: Callable[[Any], None], copy: Path, library: Any, processor: type
 ):
     for checkpoint in (TEXT_TO_IMAGE, INPAINTING):
@@ -119,7 +117,7 @@ def test_report_names_each_class_of_processor():
     assert attention_of([unet]) == "AttnProcessor+sdpa"
 
 
-def test_doctor_reports_the_attention_of_the_bundles_unet(install: Callable[[Any], None]):
+def test_doctor_reports_attention_of_unet(install: Callable[[Any], None]):
     results: list[str] = []
     for library in (None, fast):
         install(library)

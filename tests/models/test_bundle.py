@@ -39,7 +39,7 @@ def test_truncated_file_is_named_with_both_sizes(copy: Path):
     assert verify(copy) == [f"{VAE} has 100 bytes instead of {len(whole):,}: copy it again"]
 
 
-def test_changed_byte_fails_the_checksum(copy: Path):
+def test_changed_byte_fails_checksum(copy: Path):
     changed = bytearray((copy / VAE).read_bytes())
     changed[-1] ^= 1
     (copy / VAE).write_bytes(changed)
@@ -52,31 +52,31 @@ def test_unlisted_file_is_named(copy: Path):
 
 
 @pytest.mark.parametrize("manifest", [b"", b"[]", b'{"format": 2}'])
-def test_invalid_manifest_is_a_problem(copy: Path, manifest: bytes):
+def test_invalid_manifest_is_reported(copy: Path, manifest: bytes):
     (copy / MANIFEST).write_bytes(manifest)
     assert "is not a bundle's manifest" in verify(copy)[0]
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "sam/../../x"])
-def test_manifest_with_a_path_outside_its_folder_is_a_problem(copy: Path, path: str):
+def test_manifest_path_outside_folder_is_reported(copy: Path, path: str):
     manifest = json.loads((copy / MANIFEST).read_text())
     manifest["files"][path] = {"sha256": "0" * 64, "bytes": 1}
     (copy / MANIFEST).write_text(json.dumps(manifest))
     assert "is outside the bundle" in verify(copy)[0]
 
 
-def test_empty_folder_names_the_bundle_maker(tmp_path: Path):
+def test_empty_folder_error_names_bundle_maker(tmp_path: Path):
     assert "make_bundle.py" in verify(tmp_path)[0]
 
 
 @pytest.mark.parametrize("name", ["model.pth", "sam/old.ckpt", "pytorch_model.bin"])
-def test_manifest_of_a_folder_with_a_pickle_is_refused(copy: Path, name: str):
+def test_folder_with_pickle_is_refused(copy: Path, name: str):
     (copy / name).write_bytes(b"x")
     with pytest.raises(BundleError, match="is a pickle"):
         write_manifest(copy, **METADATA)
 
 
-def test_manifest_of_a_folder_with_a_symbolic_link_is_refused(copy: Path):
+def test_folder_with_symbolic_link_is_refused(copy: Path):
     (copy / "link.json").symlink_to("bundle.json")
     with pytest.raises(BundleError, match="symbolic link"):
         write_manifest(copy, **METADATA)

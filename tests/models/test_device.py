@@ -9,13 +9,13 @@ from inpaint_server.errors import DeviceFailed, OutOfMemory, SettingsError
 from inpaint_server.models.device import choose, translate_out_of_memory
 
 
-def test_precision_on_the_cpu():
+def test_precision_on_cpu():
     assert choose("cpu", "auto").dtype_name == "float32"
     assert choose("cpu", "bfloat16").dtype_name == "bfloat16"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_missing_cuda_device_is_a_settings_error():
+def test_missing_cuda_device_is_settings_error():
     with pytest.raises(SettingsError, match="--gpus all"):
         choose("cuda", "auto")
 
@@ -38,6 +38,6 @@ def test_other_runtime_error_is_not_translated():
         RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
     ],
 )
-def test_error_that_every_further_call_repeats_is_a_device_failure(error: RuntimeError):
+def test_sticky_cuda_error_is_device_failure(error: RuntimeError):
     with pytest.raises(DeviceFailed), translate_out_of_memory():
         raise error

@@ -141,7 +141,7 @@ def test_canvases_of_several_sizes_keep_their_order(backend: TorchBackend):
         assert difference(run(backend, call)[0], picture) <= 1
 
 
-def test_pass_joins_a_batch_at_any_step(backend: TorchBackend):
+def test_pass_joins_batch_at_any_step(backend: TorchBackend):
     (early,), (late,) = backend.begin([generate(1)]), backend.begin([generate(2)])
     backend.advance([early])
     backend.advance([early])
@@ -151,7 +151,7 @@ def test_pass_joins_a_batch_at_any_step(backend: TorchBackend):
     assert difference(backend.finish([late])[0], run(backend, generate(2))[0]) <= 1
 
 
-def test_seed_determines_the_picture(backend: TorchBackend):
+def test_seed_determines_picture(backend: TorchBackend):
     first, again, other = (run(backend, generate(seed))[0] for seed in (3, 3, 4))
     assert np.array_equal(first, again)
     assert difference(first, other) > 10
@@ -164,7 +164,7 @@ def test_global_generator_is_not_used(backend: TorchBackend):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_prompt_and_negative_prompt_change_the_picture(backend: TorchBackend):
+def test_prompts_change_picture(backend: TorchBackend):
     plain = generate()
     other_prompt = Generate(prompt="snow", negative_prompt="grass", size=SIZE, sampling=sampling(), noise_seed=1)
     other_negative = Generate(
@@ -193,21 +193,21 @@ def rows_of_each_step(backend: TorchBackend, call: DiffusionCall) -> list[int]:
     ("interval", "rows"),
     [((0.0, 1.0), [2] * 4), ((0.0, 0.5), [2, 2, 1, 1]), ((0.25, 0.75), [1, 2, 2, 1]), ((0.9, 1.0), [1] * 4)],
 )
-def test_rows_of_a_guidance_interval(backend: TorchBackend, interval: tuple[float, float], rows: list[int]):
+def test_rows_of_guidance_interval(backend: TorchBackend, interval: tuple[float, float], rows: list[int]):
     assert rows_of_each_step(backend, generate(how=replace(sampling(), guidance_interval=interval))) == rows
 
 
-def test_rows_of_a_pass_with_regions(backend: TorchBackend):
+def test_rows_of_pass_with_regions(backend: TorchBackend):
     half = replace(sampling(), guidance_interval=(0.0, 0.5))
     assert rows_of_each_step(backend, inpaint_jointly(how=half)) == [3, 3, 2, 2]
 
 
-def test_regions_with_the_same_prompt_equal_one_prompt(backend: TorchBackend):
+def test_regions_with_same_prompt_equal_one_prompt(backend: TorchBackend):
     """Within 1/255: the same rows are added up in another order."""
     assert difference(*run(backend, inpaint(), inpaint_jointly(above="sand"))) <= 1
 
 
-def test_prompt_of_a_region_changes_that_region_most(backend: TorchBackend):
+def test_region_prompt_changes_its_region_most(backend: TorchBackend):
     sand, snow = (picture.astype(int) for picture in run(backend, inpaint(), inpaint_jointly(above="white snow")))
     apart = np.abs(sand - snow).mean(axis=2)[:, 10:]
     assert apart[30 : SIZE.height // 2].mean() > 2 * apart[SIZE.height // 2 + 8 :].mean()
@@ -223,7 +223,7 @@ def test_feature_reuse_schedule(backend: TorchBackend):
     assert reused == [False, True, False, False, True, True, False]
 
 
-def test_feature_reuse_changes_the_picture_little(backend: TorchBackend):
+def test_feature_reuse_changes_picture_little(backend: TorchBackend):
     how = sampling("ddim", steps=12)
     plain, again, other = run(
         backend, generate(how=how), generate(how=replace(how, reuse_features=2)), generate(seed=2, how=how)
@@ -240,7 +240,7 @@ def smooth(call: Inpaint, strength: float) -> Inpaint:
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_lower_strength_takes_fewer_steps_and_keeps_more_of_the_canvas(backend: TorchBackend, scheduler: Scheduler):
+def test_lower_strength_takes_fewer_steps_and_keeps_more(backend: TorchBackend, scheduler: Scheduler):
     changes: list[float] = []
     for strength, steps in ((0.25, 2), (1.0, 8)):
         call = smooth(inpaint(how=sampling(scheduler, steps=8)), strength)
@@ -249,7 +249,7 @@ def test_lower_strength_takes_fewer_steps_and_keeps_more_of_the_canvas(backend: 
     assert changes[0] < 0.7 * changes[1]
 
 
-def test_lower_strength_keeps_latents_outside_the_mask(backend: TorchBackend):
+def test_lower_strength_keeps_latents_outside_mask(backend: TorchBackend):
     state = backend.begin([smooth(inpaint(), 0.5)])[0]
     while not state.done:
         backend.advance([state])

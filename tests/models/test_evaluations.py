@@ -48,5 +48,5 @@ def evaluations(backend: TorchBackend, **fields: Any) -> int:
         ({"steps": 4, "guidance_interval": [0.0, 0.5], "background_strength": 1.0}, 3 * (2 * 2 + 2)),
     ],
 )
-def test_model_evaluations_of_an_advert(backend: TorchBackend, fields: dict[str, Any], wanted: int):
+def test_model_evaluations_of_advert(backend: TorchBackend, fields: dict[str, Any], wanted: int):
     assert evaluations(backend, **fields) == wanted

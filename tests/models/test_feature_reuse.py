@@ -39,7 +39,7 @@ def inputs(unet: UNet2DConditionModel, seed: int = 0) -> tuple[Tensor, Tensor, T
 
 
 @torch.inference_mode()
-def test_caching_features_changes_no_bit_of_the_prediction(unet: UNet2DConditionModel):
+def test_caching_features_keeps_prediction(unet: UNet2DConditionModel):
     samples, timesteps, prompt_embeds = inputs(unet)
     plain: Tensor = unet(samples, timesteps, encoder_hidden_states=prompt_embeds, return_dict=False)[0]
     prediction, _ = evaluate_and_cache(unet, samples, timesteps, prompt_embeds)
@@ -47,7 +47,7 @@ def test_caching_features_changes_no_bit_of_the_prediction(unet: UNet2DCondition
 
 
 @torch.inference_mode()
-def test_shallow_evaluation_with_features_of_the_same_step_equals_the_full_one(unet: UNet2DConditionModel):
+def test_shallow_evaluation_with_current_features_equals_full(unet: UNet2DConditionModel):
     prediction, deep = evaluate_and_cache(unet, *inputs(unet))
     assert torch.allclose(evaluate_shallow(unet, *inputs(unet), deep), prediction, atol=1e-5)
 

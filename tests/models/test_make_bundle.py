@@ -54,7 +54,7 @@ def checkpoint(folder: Path) -> Path:
     return path
 
 
-def test_local_checkpoints_become_a_bundle_that_loads(script: ModuleType, tmp_path: Path):
+def test_local_checkpoints_become_loadable_bundle(script: ModuleType, tmp_path: Path):
     out = tmp_path / "bundle"
     sizes = str(bundles.DEMO / "sam" / "config.json")
     result = CliRunner().invoke(script.app, arguments(out, checkpoint(tmp_path), sizes), catch_exceptions=False)
@@ -132,7 +132,7 @@ def test_lora_of_another_model_is_refused(script: ModuleType):
     ("other", "message"),
     [("lora_te_text_model_mlp", "outside the UNet"), ("lora_unet_mid_block_x", "1 of the LoRA's 2")],
 )
-def test_lora_with_layers_that_the_unet_has_not_is_refused(script: ModuleType, other: str, message: str):
+def test_lora_with_unknown_layers_is_refused(script: ModuleType, other: str, message: str):
     unet = script.load_unet(bundles.DEMO / TEXT_TO_IMAGE / "unet")
     fitting = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
     lora = {f"{name}.lora_down.weight": torch.zeros(4, 80) for name in (fitting, other)}

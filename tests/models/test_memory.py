@@ -27,7 +27,7 @@ def test_rows_that_fit(free_bytes: int, bytes_a_row: float, rows: int):
     assert rows_that_fit(free_bytes, bytes_a_row) == rows
 
 
-def test_first_row_is_measured_and_the_rest_runs_in_chunks_that_fit():
+def test_first_row_is_measured_and_rest_runs_in_fitting_chunks():
     batches: list[int] = []
 
     def call(rows: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def test_demo_bundle_has_no_optional_model():
     assert not defaults.upscaler
 
 
-def test_score_is_highest_for_the_pictures_own_prompt(backend: TorchBackend):
+def test_score_is_highest_for_own_prompt(backend: TorchBackend):
     how = Sampling(steps=15, guidance_scale=4.0, scheduler="dpmpp_2m_karras")
     prompts = ("brick wall", "sunset over the sea", "forest")
     usual = Generate(prompt="", negative_prompt="", size=Size(height=256, width=256), sampling=how, noise_seed=3)
@@ -74,7 +74,7 @@ def test_score_is_highest_for_the_pictures_own_prompt(backend: TorchBackend):
         assert max(scores) <= 1
 
 
-def test_score_of_a_region_depends_on_its_pixels_only(backend: TorchBackend):
+def test_region_score_depends_only_on_its_pixels(backend: TorchBackend):
     shown = picture(side=128)
     upper = np.zeros((128, 128), np.uint8)
     upper[:64] = 255

@@ -63,7 +63,7 @@ def test_overflow_in_half_precision_is_encoded_in_float32(backend: TorchBackend)
     assert latents.dtype == torch.float16, "the UNet's precision"
 
 
-def test_latents_that_overflowed_are_an_error(backend: TorchBackend):
+def test_overflowed_latents_raise_internal_error(backend: TorchBackend):
     sampling = Sampling(steps=1, guidance_scale=1.0, scheduler="ddim")
     call = Generate(prompt="sand", negative_prompt="", size=Size(height=64, width=64), sampling=sampling, noise_seed=1)
     good, bad = backend.begin([call, call])

@@ -34,7 +34,7 @@ def forwards(backend: TorchBackend) -> dict[str, tuple[Any, Callable[[], object]
     }
 
 
-def test_plan_is_within_a_tenth_of_the_measured_calls():
+def test_plan_is_within_ten_percent_of_measurement():
     """Operations, weights and every stage's peak memory, of one request."""
     compared = planner.compare("demo")
     assert [figure.name for figure in compared if not figure.holds] == []

@@ -36,14 +36,14 @@ def segmenter() -> Segmenter:
 
 
 @pytest.mark.parametrize("shape", [(64, 640), (640, 64), (33, 57), (256, 256)])
-def test_masks_have_the_photos_size_and_a_score_each(segmenter: Segmenter, shape: tuple[int, int]):
+def test_masks_have_photo_size_and_scores(segmenter: Segmenter, shape: tuple[int, int]):
     found = segmenter.segment([segment_call((shape[1] / 2, shape[0] / 2, 1), of=photo(*shape))])[0]
     assert found.masks.shape == (3, *shape)
     assert set(np.unique(found.masks)) <= {0, 255}
     assert np.array_equal(found.best, found.masks[int(np.argmax(found.scores))])
 
 
-def test_another_point_on_a_photo_reuses_its_embedding():
+def test_second_point_reuses_embedding():
     segmenter = Segmenter(SAM, CPU, MemoryEstimator(CPU), cache_bytes=10_000_000)
     segmenter.segment([segment_call((150, 100, 1))])
     again = segmenter.segment([segment_call((10, 10, 1))])[0]
@@ -61,7 +61,7 @@ def test_equal_bytes_of_another_shape_are_another_photo():
     assert segmenter.embeddings.stats.hits == 0
 
 
-def test_points_and_boxes_change_the_masks(segmenter: Segmenter):
+def test_points_and_boxes_change_masks(segmenter: Segmenter):
     whole = segmenter.segment([segment_call((150, 100, 1))])[0]
     boxed = segmenter.segment([segment_call(box=Box(left=0, top=0, right=40, bottom=40))])[0]
     without = segmenter.segment([segment_call((150, 100, 0), (10, 10, 1))])[0]
@@ -69,7 +69,7 @@ def test_points_and_boxes_change_the_masks(segmenter: Segmenter):
     assert not np.array_equal(whole.masks, without.masks)
 
 
-def test_photos_of_a_batch_are_encoded_once_and_segmented_as_if_alone():
+def test_photos_of_batch_are_encoded_once():
     one, other = photo(), photo(333, 200)
     calls = [
         segment_call((150, 100, 1), of=one),

@@ -76,7 +76,7 @@ def run(
     return [call for call in calls if isinstance(call, Generate | Inpaint)], advert
 
 
-def test_an_advert_asks_for_its_background_then_lower_then_upper():
+def test_advert_calls_background_then_lower_then_upper():
     passes, advert = run(request())
     background, lower, upper = passes
     assert isinstance(background, Generate)
@@ -92,7 +92,7 @@ def test_an_advert_asks_for_its_background_then_lower_then_upper():
     )
 
 
-def test_joint_layers_are_one_pass_each_with_its_own_words():
+def test_joint_layers_are_one_pass_with_prompts_by_region():
     one_by_one, _ = run(request())
     passes, advert = run(request(joint=True))
     assert [type(ask) for ask in passes] == [Inpaint], "of a background nothing would be seen"
@@ -109,7 +109,7 @@ def test_joint_layers_are_one_pass_each_with_its_own_words():
     assert len(advert.intermediates.passes) == 1
 
 
-def test_joint_layers_that_leave_some_of_the_background_get_one():
+def test_joint_layers_with_visible_background_generate_it():
     middle = InpaintLayer(region=(0.5, 0.8), prompt="sand", negative_prompt="")
     passes, advert = run(request(layers=(middle,), joint=True))
     assert [type(ask) for ask in passes] == [Generate, Inpaint]
@@ -117,14 +117,14 @@ def test_joint_layers_that_leave_some_of_the_background_get_one():
     assert advert.intermediates.background is not None
 
 
-def test_every_pass_has_noise_of_its_own_and_the_background_the_pictures_seed():
+def test_each_pass_has_own_noise_seed():
     passes, _ = run(request())
     seeds = [ask.noise_seed for ask in passes]
     assert seeds == [7, noise_seed(7, 1), noise_seed(7, 2)]
     assert len(set(seeds)) == 3
 
 
-def test_the_masks_repaint_their_region_and_never_the_product():
+def test_masks_repaint_region_but_not_product():
     passes, advert = run(request())
     assert advert.placed is not None
     assert advert.intermediates is not None
@@ -140,7 +140,7 @@ def test_the_masks_repaint_their_region_and_never_the_product():
     assert not upper[line + 8 :].any()
 
 
-def test_a_layer_out_of_the_products_sight_is_painted_the_same_whatever_stands_there():
+def test_layer_behind_product_does_not_depend_on_product():
     layers = (LOWER, replace(UPPER, sees_product=False))
     negative = replace(product(), photo=Pixels(frozen_array(255 - product().photo)))
     (_, lower, upper), advert = run(request(layers=layers))
@@ -160,7 +160,7 @@ def test_a_layer_out_of_the_products_sight_is_painted_the_same_whatever_stands_t
 
 @pytest.mark.parametrize("order", list(itertools.permutations(REGIONS, 2)) + [(region,) for region in REGIONS])
 @pytest.mark.parametrize("feather", [0, 1, 3, 8])
-def test_inside_the_eroded_mask_every_pixel_is_the_placed_photos_own(order: tuple[Region, ...], feather: int):
+def test_product_pixels_are_untouched(order: tuple[Region, ...], feather: int):
     layers = tuple(InpaintLayer(region=region, prompt="x", negative_prompt="") for region in order)
     _, advert = run(request(layers=layers, feather=feather))
     placed = advert.placed
@@ -171,14 +171,14 @@ def test_inside_the_eroded_mask_every_pixel_is_the_placed_photos_own(order: tupl
     assert np.abs(shown - placed.pixels)[inside].max() == 0
 
 
-def test_outside_the_product_nothing_of_the_photo_is_left():
+def test_photo_background_is_replaced():
     _, advert = run(request(layers=(InpaintLayer(region="around", prompt="x", negative_prompt=""),)))
     assert advert.intermediates is not None
     outside = erode(ProductMask(np.where(advert.intermediates.mask == 0, 255, 0).astype(np.uint8)), 3) == 255
     assert np.array_equal(advert.picture[outside], advert.intermediates.passes[-1][outside])
 
 
-def test_the_same_seed_tells_the_same_story_and_another_seed_another():
+def test_seed_determines_picture_and_placement():
     first, again, other = run(request()), run(request()), run(request(), seed=8)
     assert np.array_equal(first[1].picture, again[1].picture)
     assert first[1].placed is not None
@@ -186,7 +186,7 @@ def test_the_same_seed_tells_the_same_story_and_another_seed_another():
     assert first[1].placed.box != other[1].placed.box
 
 
-def test_a_placement_that_does_not_fit_is_moved_and_told():
+def test_placement_outside_canvas_is_moved_with_warning():
     _, advert = run(request(placement=Placement(scale=3.0, x=0.0, y=0.1)))
     assert advert.placed is not None
     box = advert.placed.box
@@ -197,13 +197,13 @@ def test_a_placement_that_does_not_fit_is_moved_and_told():
     assert "whole product" in advert.warnings[0]
 
 
-def test_the_background_task_is_one_pass_and_no_product():
+def test_background_task_is_one_pass_without_product():
     passes, advert = run(request(task="background", layers=()))
     assert [type(ask) for ask in passes] == [Generate]
     assert advert.placed is None
 
 
-def test_a_photos_region_is_filled_from_around_before_it_is_repainted():
+def test_inpainted_region_starts_from_surrounding_colours():
     (ask,), _ = run(request(task="inpaint", placement="original", layers=(LOWER,), fill=True))
     (plain,), _ = run(request(task="inpaint", placement="original", layers=(LOWER,)))
     assert isinstance(ask, Inpaint)
@@ -219,7 +219,7 @@ def test_a_photos_region_is_filled_from_around_before_it_is_repainted():
     np.testing.assert_array_equal(ask.canvas, plain.canvas)
 
 
-def test_the_inpaint_task_starts_from_the_photo_itself():
+def test_inpaint_task_starts_from_photo():
     passes, advert = run(request(task="inpaint", placement="original", layers=(LOWER,)))
     assert [type(ask) for ask in passes] == [Inpaint]
     assert advert.placed is not None
@@ -236,7 +236,7 @@ def test_the_inpaint_task_starts_from_the_photo_itself():
     assert advert.intermediates.background is None
 
 
-def test_the_scene_is_painted_small_and_the_product_laid_on_it_in_its_own_pixels():
+def test_large_canvas_is_painted_at_model_size():
     canvas = Size(height=270, width=480)
     passes, advert = run(request(canvas=canvas, model_size=Size(height=72, width=128), shadow=0.4))
     sizes = [ask.size if isinstance(ask, Generate) else ask.canvas.shape[:2] for ask in passes]
@@ -253,7 +253,7 @@ def test_the_scene_is_painted_small_and_the_product_laid_on_it_in_its_own_pixels
     )
 
 
-def test_a_bundles_upscaler_enlarges_the_scene_and_never_the_product():
+def test_upscaler_enlarges_scene_but_not_product():
     canvas, scene = Size(height=270, width=480), Size(height=72, width=128)
     striped = Pixels(frozen_array(np.tile(np.array([[[0]], [[255]]], np.uint8), (135, 480, 3))))
     calls, advert = drive(
@@ -280,7 +280,7 @@ def edge_response(picture: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("canvas", [Size(height=1080, width=1920), Size(height=1920, width=1080)], ids=["16:9", "9:16"])
-def test_at_1920_pixels_the_product_is_as_sharp_as_its_photo_at_that_scale(canvas: Size):
+def test_product_is_sharp_at_1920_pixels(canvas: Size):
     y, x = np.mgrid[:1500, :1200]
     slanted = np.where(x > 600 + 0.1 * (y - 750), 230, 40).astype(np.uint8)
     mask = np.where(np.hypot((y - 750) / 600, (x - 600) / 450) < 1, 255, 0).astype(np.uint8)
@@ -302,7 +302,7 @@ def test_at_1920_pixels_the_product_is_as_sharp_as_its_photo_at_that_scale(canva
     assert edge_response(own) > 60, "else there is no edge to be blurred"
 
 
-def test_nothing_of_the_small_product_shows_beside_the_large_one():
+def test_enlarged_scene_hides_small_product():
     white = find_product(Pixels(np.full((120, 100, 3), 255, np.uint8)), product().mask)
     canvas, scene = Size(height=270, width=480), Size(height=72, width=128)
     asked = request(canvas=canvas, model_size=scene)
@@ -322,9 +322,7 @@ def test_nothing_of_the_small_product_shows_beside_the_large_one():
 @pytest.mark.parametrize(
     ("grown_by", "agreements"), [((60, 0, 30), (0.1, 0.1, 0.1)), ((0, 0, 0), (0.1, 0.4, 0.2))], ids=["growth", "words"]
 )
-def test_of_several_candidates_the_best_is_kept_and_its_seed_told(
-    grown_by: tuple[int, ...], agreements: tuple[float, ...]
-):
+def test_best_candidate_is_kept_with_its_seed(grown_by: tuple[int, ...], agreements: tuple[float, ...]):
     asked = request(candidates=3)
     growths, scores = iter(grown_by), iter(agreements)
 

@@ -125,7 +125,7 @@ def set_up(checkout: Path, tmp_path: Path) -> Desk:
     return Desk(checkout=Path(shutil.copytree(checkout, tmp_path / "checkout")), programs=programs, place=tmp_path)
 
 
-def test_the_first_run_makes_the_repository_builds_pushes_and_prints_the_uri_alone(released: Released):
+def test_first_run_creates_repository_pushes_and_prints_uri(released: Released):
     desk, done = released
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{HOST}/team/adverts:1.2.3-{desk.commit()[:12]}\n"
@@ -146,7 +146,7 @@ def test_the_first_run_makes_the_repository_builds_pushes_and_prints_the_uri_alo
     ]
 
 
-def test_the_repository_scans_keeps_its_tags_and_drops_what_no_tag_names(released: Released):
+def test_repository_has_scanning_immutable_tags_and_expiry(released: Released):
     desk, _ = released
     repository = desk.world()["repositories"]["team/adverts"]
     assert (repository["mutability"], repository["scanning"]) == ("IMMUTABLE", "scanOnPush=true")
@@ -154,7 +154,7 @@ def test_the_repository_scans_keeps_its_tags_and_drops_what_no_tag_names(release
     assert (rule["selection"]["tagStatus"], rule["action"]) == ("untagged", {"type": "expire"})
 
 
-def test_a_second_run_changes_nothing_and_prints_the_same(desk: Desk):
+def test_second_run_changes_nothing(desk: Desk):
     first = desk.run()
     before, world = len(desk.calls()), desk.world()
     second = desk.run()
@@ -164,13 +164,13 @@ def test_a_second_run_changes_nothing_and_prints_the_same(desk: Desk):
     assert {step.rpartition(" ")[2] for step in desk.steps()[before:]}.isdisjoint({"build", "push", "login"})
 
 
-def test_a_repository_that_is_there_is_left_as_it_is(desk: Desk):
+def test_existing_repository_is_unchanged(desk: Desk):
     desk.change(repositories={"inpaint-server": {"policy": "somebody's"}})
     assert desk.run().returncode == 0
     assert desk.world()["repositories"] == {"inpaint-server": {"policy": "somebody's"}}
 
 
-def test_the_build_is_for_the_platform_and_says_what_was_built(released: Released):
+def test_build_has_platform_version_and_revision(released: Released):
     desk, _ = released
     (build,) = (words for words in desk.calls() if words[:3] == ["docker", "buildx", "build"])
     arguments = dict(value.split("=", 1) for name, value in pairwise(build) if name == "--build-arg")
@@ -181,7 +181,7 @@ def test_the_build_is_for_the_platform_and_says_what_was_built(released: Release
     assert build[-1] == str(desk.checkout)
 
 
-def test_the_password_is_nobodys_argument(released: Released):
+def test_password_is_passed_on_stdin(released: Released):
     desk, _ = released
     assert desk.world()["logged_in"] == HOST
     assert PASSWORD not in (desk.place / "calls.jsonl").read_text()
@@ -191,14 +191,14 @@ def test_the_password_is_nobodys_argument(released: Released):
     ("region", "domain"),
     [("cn-north-1", "amazonaws.com.cn"), ("us-gov-west-1", "amazonaws.com")],
 )
-def test_every_partition_has_its_host(desk: Desk, region: str, domain: str):
+def test_registry_host_by_partition(desk: Desk, region: str, domain: str):
     done = desk.run("--region", region)
     host = f"123456789012.dkr.ecr.{region}.{domain}"
     assert done.stdout.startswith(f"{host}/inpaint-server:")
     assert desk.world()["logged_in"] == host
 
 
-def test_the_region_comes_from_the_option_then_the_environment_then_the_profile(desk: Desk):
+def test_region_from_option_environment_or_profile(desk: Desk):
     answers = [
         desk.run("--dry-run", "--region", "ap-south-1", AWS_REGION="us-east-2", AWS_DEFAULT_REGION="us-west-2"),
         desk.run("--dry-run", AWS_REGION="us-east-2", AWS_DEFAULT_REGION="us-west-2"),
@@ -211,7 +211,7 @@ def test_the_region_comes_from_the_option_then_the_environment_then_the_profile(
 
 
 @pytest.mark.parametrize("tool", ["docker", "aws", "git"])
-def test_a_missing_program_is_named(desk: Desk, tool: str):
+def test_missing_program_is_named(desk: Desk, tool: str):
     (desk.programs / tool).unlink()
     done = desk.run()
     assert (done.returncode, done.stdout) == (1, "")
@@ -231,7 +231,7 @@ def test_a_missing_program_is_named(desk: Desk, tool: str):
         ({"password": "another"}, "Docker cannot log in to"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_is_built(desk: Desk, facts: dict[str, Any], sentence: str):
+def test_problem_is_reported_before_build(desk: Desk, facts: dict[str, Any], sentence: str):
     desk.change(**facts)
     done = desk.run()
     assert (done.returncode, done.stdout) == (1, "")
@@ -239,13 +239,13 @@ def test_what_is_wrong_is_told_before_anything_is_built(desk: Desk, facts: dict[
     assert "docker buildx build" not in desk.steps()
 
 
-def test_a_refused_look_makes_no_repository(desk: Desk):
+def test_denied_lookup_creates_no_repository(desk: Desk):
     desk.change(denied="describe-repositories")
     desk.run()
     assert desk.world()["repositories"] == {}
 
 
-def test_a_build_that_fails_pushes_nothing(desk: Desk):
+def test_failed_build_pushes_nothing(desk: Desk):
     desk.change(builds=False)
     done = desk.run()
     assert (done.returncode, done.stdout) == (1, "")
@@ -253,7 +253,7 @@ def test_a_build_that_fails_pushes_nothing(desk: Desk):
     assert "docker push" not in desk.steps()
 
 
-def test_a_manifest_that_sagemaker_refuses_is_refused_here_each_time(desk: Desk):
+def test_oci_manifest_is_refused_on_every_run(desk: Desk):
     desk.change(pushes_as=OCI_MANIFEST)
     for _ in range(2):
         done = desk.run()
@@ -264,7 +264,7 @@ def test_a_manifest_that_sagemaker_refuses_is_refused_here_each_time(desk: Desk)
 
 
 @pytest.mark.parametrize("dirt", ["src/inpaint_server/__init__.py", "new.txt"])
-def test_a_dirty_checkout_is_refused(desk: Desk, dirt: str):
+def test_dirty_checkout_is_refused(desk: Desk, dirt: str):
     with (desk.checkout / dirt).open("a") as file:
         file.write("\n")
     done = desk.run()
@@ -272,7 +272,7 @@ def test_a_dirty_checkout_is_refused(desk: Desk, dirt: str):
     assert "--allow-dirty" in done.stderr
 
 
-def test_a_dirty_image_says_so_in_its_tag_and_its_label(desk: Desk):
+def test_dirty_image_has_dirty_tag_and_revision(desk: Desk):
     (desk.checkout / "new.txt").touch()
     done = desk.run("--allow-dirty")
     assert re.search(rf":1\.2\.3-{desk.commit()[:12]}-dirty\.\d{{8}}T\d{{6}}Z$", done.stdout.strip())
@@ -280,14 +280,14 @@ def test_a_dirty_image_says_so_in_its_tag_and_its_label(desk: Desk):
     assert f"REVISION={desk.commit()}-dirty" in build
 
 
-def test_without_a_commit_there_is_no_name_for_an_image(desk: Desk):
+def test_checkout_without_commit_is_refused(desk: Desk):
     shutil.rmtree(desk.checkout / ".git")
     done = desk.run(GIT_CEILING_DIRECTORIES=str(desk.place))
     assert done.returncode == 1
     assert "is no git checkout with a commit" in done.stderr
 
 
-def test_a_dry_run_prints_what_a_run_calls_and_calls_nothing(desk: Desk):
+def test_dry_run_prints_calls_without_calling(desk: Desk):
     options = ("--region", "eu-west-1", "--base-image", "it's mine")
     assert desk.run(*options).returncode == 0
     called = [words for words in desk.calls() if words[1] != "version" and words[2:] != ["version"]]
@@ -307,7 +307,7 @@ def test_a_dry_run_prints_what_a_run_calls_and_calls_nothing(desk: Desk):
         (["--repository", "--dry-run"], "--repository needs a value"),
     ],
 )
-def test_a_wrong_option_is_named(desk: Desk, options: list[str], sentence: str):
+def test_wrong_option_is_named(desk: Desk, options: list[str], sentence: str):
     done = desk.run(*options)
     assert (done.returncode, done.stdout, desk.calls()) == (2, "", [])
     assert sentence in done.stderr
@@ -319,7 +319,7 @@ def test_help_needs_nothing(desk: Desk):
     assert {"--repository", "--region", "--base-image", "--allow-dirty", "--dry-run"} <= set(done.stdout.split())
 
 
-def test_shellcheck_has_nothing_to_say():
+def test_scripts_pass_shellcheck():
     """About every shell script of the project."""
     scripts = [
         *ROOT.glob("*.sh"),

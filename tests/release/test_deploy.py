@@ -73,7 +73,7 @@ def model_of(account: Account, name: str) -> dict[str, Any]:
     return account.sagemaker.describe_model(ModelName=config_of(account, name)["ProductionVariants"][0]["ModelName"])
 
 
-def test_a_real_time_endpoint_is_what_the_page_says(account: Account):
+def test_real_time_endpoint_has_documented_resources(account: Account):
     lifecycle.make_real_time(account, container(environment={"INPAINT_QUEUE": "16"}), Fleet(maximum=3, target=5))
     model = model_of(account, "adverts")
     assert model["ExecutionRoleArn"] == cloud.ROLE
@@ -109,17 +109,17 @@ def test_a_real_time_endpoint_is_what_the_page_says(account: Account):
     }
 
 
-def test_the_platform_waits_as_long_for_a_start_as_the_server_itself():
+def test_platform_limits_match_settings():
     assert Settings().start_timeout_s <= requests.STARTUP_TIMEOUT_S
     assert Settings().max_batch <= requests.CONCURRENT_INVOCATIONS
     assert Settings().queue >= requests.LINES_IN_FLIGHT
 
 
-def test_the_containers_reach_no_network():
+def test_container_has_network_isolation():
     assert requests.model(container(), {})["EnableNetworkIsolation"] is True
 
 
-def test_an_asynchronous_endpoint_scales_by_what_waits_and_down_to_nothing(account: Account):
+def test_asynchronous_endpoint_scales_by_backlog_to_zero(account: Account):
     lifecycle.make_asynchronous(account, container(), Fleet(minimum=0, maximum=6, target=8), ANSWERS)
     config = config_of(account, "adverts")
     assert config["AsyncInferenceConfig"] == {
@@ -142,7 +142,7 @@ def test_an_asynchronous_endpoint_scales_by_what_waits_and_down_to_nothing(accou
     assert alarm["Dimensions"] == metric["Dimensions"] == [{"Name": "EndpointName", "Value": "adverts"}]
 
 
-def test_a_batch_job_sends_lines_and_joins_the_answers(account: Account):
+def test_batch_job_splits_and_joins_lines(account: Account):
     catalogue = Catalogue(requests="s3://weights/in/spring.jsonl", answers=ANSWERS, instances=2)
     job = account.sagemaker.describe_transform_job(
         TransformJobName=lifecycle.start_batch(account, container(weights=ARCHIVE), catalogue)
@@ -159,13 +159,13 @@ def test_a_batch_job_sends_lines_and_joins_the_answers(account: Account):
     assert account.sagemaker.describe_model(ModelName=job["ModelName"])["PrimaryContainer"]["ModelDataUrl"] == ARCHIVE
 
 
-def test_a_batch_job_from_a_prefix_is_refused_before_anything_is_made(account: Account):
+def test_batch_job_with_prefix_is_refused(account: Account):
     with pytest.raises(CannotDeploy, match="one archive only"):
         lifecycle.start_batch(account, container(), Catalogue(requests="s3://weights/in.jsonl", answers=ANSWERS))
     assert everything(account) == []
 
 
-def test_the_same_again_changes_nothing_and_other_values_replace_what_served(account: Account):
+def test_redeployment_replaces_only_changed_values(account: Account):
     lifecycle.make_real_time(account, container(), Fleet())
     first = everything(account)
     lifecycle.make_real_time(account, container(), Fleet())
@@ -178,9 +178,7 @@ def test_the_same_again_changes_nothing_and_other_values_replace_what_served(acc
     assert source["S3Uri"] == "s3://weights/bundles/2/"
 
 
-def test_an_update_that_is_rolled_back_takes_nothing_from_what_serves(
-    account: Account, monkeypatch: pytest.MonkeyPatch
-):
+def test_rolled_back_update_deletes_nothing(account: Account, monkeypatch: pytest.MonkeyPatch):
     lifecycle.make_real_time(account, container(), Fleet())
     before = everything(account)
     monkeypatch.setattr(cloud, "ROLLED_BACK", ["adverts"])
@@ -189,7 +187,7 @@ def test_an_update_that_is_rolled_back_takes_nothing_from_what_serves(
     assert set(before) <= set(everything(account))
 
 
-def test_an_endpoint_of_the_same_name_leaves_a_running_jobs_model(account: Account):
+def test_endpoint_keeps_model_of_running_job(account: Account):
     catalogue = Catalogue(requests="s3://weights/in.jsonl", answers=ANSWERS)
     job = lifecycle.start_batch(account, container(weights=ARCHIVE), catalogue)
     sagemaker_backends[cloud.ACCOUNT][cloud.REGION].transform_jobs[job].transform_job_status = "InProgress"
@@ -212,7 +210,7 @@ def test_delete_leaves_nothing_behind(account: Account):
     assert list(lifecycle.delete(account, "now")) == []
 
 
-def test_delete_takes_nothing_that_is_not_the_deployments(account: Account):
+def test_delete_keeps_foreign_resources(account: Account):
     lifecycle.make_real_time(account, container("adverts-2"), Fleet())
     other = container("somebodys")
     account.sagemaker.create_model(**{**requests.model(other, {}), "ModelName": "adverts-by-hand", "Tags": []})
@@ -233,7 +231,7 @@ def test_delete_takes_nothing_that_is_not_the_deployments(account: Account):
     assert everything(account) == before
 
 
-def test_an_endpoint_of_somebody_else_is_left_alone(account: Account):
+def test_foreign_endpoint_is_unchanged(account: Account):
     lifecycle.make_real_time(account, container("theirs"), Fleet())
     config = account.sagemaker.describe_endpoint(EndpointName="theirs")["EndpointConfigName"]
     account.sagemaker.create_endpoint(EndpointName="adverts", EndpointConfigName=config)
@@ -243,7 +241,7 @@ def test_an_endpoint_of_somebody_else_is_left_alone(account: Account):
     assert account.sagemaker.describe_endpoint(EndpointName="adverts")["EndpointStatus"] == "InService"
 
 
-def test_an_endpoint_that_fails_says_why_and_where_to_look(account: Account):
+def test_failed_endpoint_error_has_reason_and_log(account: Account):
     lifecycle.make_real_time(account, container(), Fleet())
     endpoint: Any = sagemaker_backends[cloud.ACCOUNT][cloud.REGION].endpoints["adverts"]
     endpoint.endpoint_status, endpoint.failure_reason = "Failed", "The container did not pass the ping health check."
@@ -251,7 +249,7 @@ def test_an_endpoint_that_fails_says_why_and_where_to_look(account: Account):
         lifecycle.make_real_time(account, container(), Fleet())
 
 
-def test_a_request_goes_and_its_answer_comes_whichever_kind_it_is(account: Account, tmp_path: Path):
+def test_invoke_real_time_and_asynchronous(account: Account, tmp_path: Path):
     lifecycle.make_real_time(account, container("now"), Fleet())
     lifecycle.make_asynchronous(account, container("later"), Fleet(minimum=0), ANSWERS)
     body = tmp_path / "request.json"
@@ -267,7 +265,7 @@ def test_a_request_goes_and_its_answer_comes_whichever_kind_it_is(account: Accou
     assert everything(account) == before, "the request's object is taken away again"
 
 
-def test_a_refusal_of_the_server_is_told_in_its_words(account: Account, tmp_path: Path):
+def test_refusal_has_message_of_server(account: Account, tmp_path: Path):
     lifecycle.make_real_time(account, container(), Fleet())
     body = tmp_path / "request.json"
     body.write_text("{}")
@@ -291,19 +289,19 @@ def test_a_refusal_of_the_server_is_told_in_its_words(account: Account, tmp_path
         ({"weights": "s3://weights/bundles/1"}, "end in .tar.gz or, for a prefix, in a slash"),
     ],
 )
-def test_what_cannot_work_is_told_before_aws_is_asked(changes: dict[str, str], sentence: str):
+def test_invalid_deployment_is_refused(changes: dict[str, str], sentence: str):
     with pytest.raises(CannotDeploy, match=sentence):
         container(**changes)
 
 
-def test_a_fleet_that_cannot_be_is_refused(account: Account):
+def test_invalid_fleet_is_refused(account: Account):
     with pytest.raises(CannotDeploy, match="at least the minimum"):
         Fleet(minimum=3, maximum=2)
     with pytest.raises(CannotDeploy, match="only an asynchronous endpoint scales to zero"):
         lifecycle.make_real_time(account, container(), Fleet(minimum=0))
 
 
-def test_what_aws_refuses_becomes_one_sentence():
+def test_aws_error_is_one_sentence():
     refusal = {"Error": {"Code": "ResourceLimitExceeded", "Message": "The limit of ml.g5.xlarge is 0 instances."}}
     with (
         pytest.raises(CannotDeploy, match=r"refuses CreateEndpoint \(ResourceLimitExceeded\): The limit"),
@@ -313,7 +311,7 @@ def test_what_aws_refuses_becomes_one_sentence():
 
 
 @pytest.mark.usefixtures("account")
-def test_the_command_line_makes_shows_and_deletes():
+def test_command_line_deploys_shows_and_deletes():
     runner = CliRunner()
     made = ["--image", cloud.IMAGE, "--weights", PREFIX, "--role", cloud.ROLE, "--setting", "INPAINT_QUEUE=16"]
     outputs = [

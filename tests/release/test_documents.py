@@ -43,7 +43,7 @@ def deploy_commands() -> list[list[str]]:
     return [shlex.split(Template(command).substitute(VARIABLES)) for command in commands]
 
 
-def test_deploy_commands_create_call_and_delete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_deploy_commands_create_invoke_and_delete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "request.json").write_text("{}")
@@ -61,7 +61,7 @@ def test_deploy_commands_create_call_and_delete(monkeypatch: pytest.MonkeyPatch,
     assert (tmp_path / "out" / "answer.json").exists()
 
 
-def test_variables_give_the_deploy_commands_their_region(monkeypatch: pytest.MonkeyPatch):
+def test_region_from_variable(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
@@ -70,7 +70,7 @@ def test_variables_give_the_deploy_commands_their_region(monkeypatch: pytest.Mon
     assert connect(None).s3.meta.region_name == "eu-west-1"
 
 
-def test_files_of_the_walkthrough_block_no_build(tmp_path: Path):
+def test_walkthrough_files_block_no_build(tmp_path: Path):
     """build_and_push.sh refuses files that git does not know."""
     text = "\n".join(shell_lines())
     left = re.findall(r"(?: > |--out |archive bundle )(\S+)", text)
@@ -84,7 +84,7 @@ def test_files_of_the_walkthrough_block_no_build(tmp_path: Path):
     assert subprocess.run(status, capture_output=True, text=True, check=True).stdout == "?? .gitignore\n"
 
 
-def test_stack_commands_use_the_templates_parameters():
+def test_stack_commands_use_template_parameters():
     for template in re.findall(r"--template-file (\S+)", PAGE):
         [command] = [line for line in "\n".join(shell_lines()).replace("\\\n", " ").splitlines() if template in line]
         given = shlex.split(command)
@@ -113,7 +113,7 @@ def shell_lines() -> list[str]:
     return "\n".join(blocks).splitlines()
 
 
-def test_image_layers_hold_the_dependencies_and_no_tools(tmp_path: Path):
+def test_image_layers_have_dependencies_and_no_tools(tmp_path: Path):
     """The script of the Dockerfile's first stage, run on this checkout."""
     (script,) = re.findall(r"<<'END'\n(.*?)^END$", DOCKERFILE, re.MULTILINE | re.DOTALL)
     for name in ("requirements.lock", "pyproject.toml"):
@@ -142,7 +142,7 @@ def assignments(keyword: str) -> dict[str, str]:
     return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
-def test_image_starts_as_the_platform_starts_it():
+def test_image_starts_with_serve():
     last = dict(instructions())
     entrypoint: list[str] = json.loads(last["ENTRYPOINT"])
     assert entrypoint[0].startswith("/"), "exec form: signals reach the process"
@@ -152,7 +152,7 @@ def test_image_starts_as_the_platform_starts_it():
     assert int(group) >= 0
 
 
-def test_image_says_what_it_is_and_can_do():
+def test_image_has_labels():
     labels = assignments("LABEL")
     assert labels["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
     assert {"org.opencontainers.image.version", "org.opencontainers.image.revision"} <= labels.keys()

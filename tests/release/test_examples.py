@@ -21,7 +21,7 @@ def outputs(notebook: Any) -> list[Any]:
 
 @pytest.mark.timeout(900)  # seven pictures on a processor
 @pytest.mark.filterwarnings("default")  # ipykernel and jupyter-client warn about each other's older names
-def test_they_host_generate_and_clean_up(tmp_path: Path):
+def test_notebooks_host_generate_and_clean_up(tmp_path: Path):
     host, generate, clean_up = run_examples.run(tmp_path).values()
     data = [output.get("data", {}) for output in outputs(generate)]
     assert sum("image/jpeg" in told or "image/png" in told for told in data) == 7
@@ -33,7 +33,7 @@ def test_they_host_generate_and_clean_up(tmp_path: Path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_what_is_stored_was_run_and_is_small(path: Path):
+def test_stored_notebook_was_run_and_is_small(path: Path):
     assert path.stat().st_size < LARGEST
     notebook: Any = nbformat.read(path, as_version=4)
     counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]

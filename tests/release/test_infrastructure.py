@@ -107,14 +107,14 @@ def without(request: dict[str, Any], *names: str) -> dict[str, Any]:
     return {key: value for key, value in request.items() if key not in {"Tags", *names}}
 
 
-def test_templates_pass_the_linter():
+def test_templates_pass_linter():
     linter = Path(sys.executable).with_name("cfn-lint")
     done = subprocess.run([linter, *TEMPLATES], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("kind", ["real-time", "asynchronous"])
-def test_template_and_command_describe_the_same_deployment(kind: str):
+def test_template_and_command_deploy_equal_resources(kind: str):
     """Every property of every resource, but for tags: a stack tags its resources itself."""
     stack = Stack("endpoint.yaml", Kind=kind)
     is_async = kind == "asynchronous"
@@ -144,14 +144,14 @@ def scaling_policy(request: dict[str, Any]) -> dict[str, Any]:
     return {**without(request, *scaling.resource("adverts")), "ScalingTargetId": "<ScalableTarget>"}
 
 
-def test_an_archive_is_named_as_one():
+def test_archive_weights_in_template():
     stack = Stack("endpoint.yaml", Weights="bundles/1.tar.gz", WeightsFormat="archive")
     model = stack.properties("Model")["PrimaryContainer"]
     assert model["ModelDataUrl"] == "s3://weights/bundles/1.tar.gz"
     assert "ModelDataSource" not in model
 
 
-def test_the_role_may_do_what_is_needed_and_no_more():
+def test_role_has_minimal_permissions():
     role = Stack("role.yaml").properties("Role")
     statements = {statement["Sid"]: statement for statement in role["Policies"][0]["PolicyDocument"]["Statement"]}
     everywhere = {sid for sid, statement in statements.items() if statement["Resource"] == "*"}

@@ -74,7 +74,7 @@ def add(name: str, content: bytes = b"x", **traits: Any) -> Editor:
     return edit
 
 
-def test_an_archive_unpacks_to_the_bundle_at_its_root(bundle: Path):
+def test_archive_has_bundle_at_root(bundle: Path):
     unpacked = bundle.parent / "opt-ml-model"
     with tarfile.open(archived(bundle)) as tar:
         tar.extractall(unpacked, filter="data")
@@ -82,11 +82,11 @@ def test_an_archive_unpacks_to_the_bundle_at_its_root(bundle: Path):
     assert bundles.open_bundle(unpacked).label == "tiny 1"
 
 
-def test_an_archive_passes_its_own_check(bundle: Path):
+def test_archive_passes_check(bundle: Path):
     assert package_bundle.archive_problems(archived(bundle)) == []
 
 
-def test_the_same_files_make_the_same_bytes_wherever_and_whenever(bundle: Path, tmp_path: Path):
+def test_archive_is_reproducible(bundle: Path, tmp_path: Path):
     other = make_bundle(tmp_path / "elsewhere" / "other-name")
     for path in other.rglob("*"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
@@ -96,7 +96,7 @@ def test_the_same_files_make_the_same_bytes_wherever_and_whenever(bundle: Path, 
     assert int.from_bytes(data[4:8], "little") == 315_532_800
 
 
-def test_members_are_sorted_plain_files_of_nobody(bundle: Path):
+def test_archive_members_are_sorted_and_without_owner(bundle: Path):
     with tarfile.open(archived(bundle)) as tar:
         members = tar.getmembers()
     assert [member.name for member in members] == [*sorted(REQUIRED_FILES), "bundle.json"]
@@ -104,7 +104,7 @@ def test_members_are_sorted_plain_files_of_nobody(bundle: Path):
     assert traits == {(tarfile.REGTYPE, 0o644, 0, 0, "", 315_532_800)}
 
 
-def test_a_link_in_the_folder_becomes_the_file_itself(bundle: Path):
+def test_link_is_archived_as_file(bundle: Path):
     plain = archived(bundle).read_bytes()
     blob = bundle.parent / "blob"
     (bundle / DRESSED).rename(blob)
@@ -112,14 +112,14 @@ def test_a_link_in_the_folder_becomes_the_file_itself(bundle: Path):
     assert archived(bundle, "linked.tar.gz").read_bytes() == plain
 
 
-def test_a_damaged_bundle_is_not_shipped(bundle: Path):
+def test_damaged_bundle_is_not_archived(bundle: Path):
     (bundle / DRESSED).write_text((bundle / DRESSED).read_text().replace("vit_b", "vit_h"))
     with pytest.raises(BundleError, match=f"{DRESSED} is damaged"):
         archived(bundle)
     assert not list(bundle.parent.glob("model.tar.gz*"))
 
 
-def test_a_manifest_that_names_a_file_outside_is_not_shipped(bundle: Path):
+def test_manifest_path_outside_bundle_is_not_archived(bundle: Path):
     secret = bundle.parent / "secret"
     secret.write_text("x")
     manifest = bundles.open_bundle(bundle).manifest
@@ -130,7 +130,7 @@ def test_a_manifest_that_names_a_file_outside_is_not_shipped(bundle: Path):
         archived(bundle)
 
 
-def test_an_archive_that_cannot_be_written_leaves_nothing(bundle: Path):
+def test_failed_archive_leaves_no_file(bundle: Path):
     with pytest.raises(BundleError, match="cannot be written"):
         archived(bundle, "no-such-folder/model.tar.gz")
 
@@ -153,12 +153,12 @@ def test_an_archive_that_cannot_be_written_leaves_nothing(bundle: Path):
         ("bundle.json", add("bundle.json", b"{}"), "bundle.json is not a bundle's manifest"),
     ],
 )
-def test_each_fault_of_an_archive_is_named(bundle: Path, without: str, edit: Editor | None, problem: str):
+def test_archive_fault_is_named(bundle: Path, without: str, edit: Editor | None, problem: str):
     (told,) = package_bundle.archive_problems(rewritten(archived(bundle), without=without, edit=edit))
     assert told.partition(":")[0] == problem
 
 
-def test_an_archive_packed_by_hand_with_its_folders_is_as_good(bundle: Path):
+def test_archive_of_tar_command_passes_check(bundle: Path):
     by_hand = bundle.parent / "by-hand.tar.gz"
     with tarfile.open(by_hand, "w:gz") as tar:
         tar.add(bundle, arcname=".")
@@ -170,14 +170,14 @@ def half(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("spoil", [half, gzip.decompress, gzip.compress])
-def test_what_is_no_whole_archive_is_told(bundle: Path, spoil: Callable[[bytes], bytes]):
+def test_truncated_or_plain_tar_is_refused(bundle: Path, spoil: Callable[[bytes], bytes]):
     archive = archived(bundle)
     archive.write_bytes(spoil(archive.read_bytes()))
     with pytest.raises(BundleError, match="no gzipped tar, or it is cut"):
         package_bundle.archive_problems(archive)
 
 
-def test_the_commands_print_the_checksum_and_what_is_wrong(bundle: Path):
+def test_commands_print_checksum_and_faults(bundle: Path):
     target = bundle.parent / "model.tar.gz"
     runner = CliRunner()
     packed = runner.invoke(package_bundle.app, ["archive", str(bundle), str(target)])
@@ -187,7 +187,7 @@ def test_the_commands_print_the_checksum_and_what_is_wrong(bundle: Path):
     assert (bad.exit_code, bad.stdout) == (1, f"{DRESSED} is missing.\n")
 
 
-def test_the_script_answers_an_error_of_ours_with_one_sentence(tmp_path: Path):
+def test_script_error_is_one_sentence(tmp_path: Path):
     script = [sys.executable, str(ROOT / "scripts" / "package_bundle.py"), "check", str(tmp_path / "none.tar.gz")]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
@@ -195,13 +195,13 @@ def test_the_script_answers_an_error_of_ours_with_one_sentence(tmp_path: Path):
 
 
 @pytest.mark.parametrize("uri", ["models/adverts", "s3://models", "s3://models/", "https://models/adverts/", "s3:///x"])
-def test_what_is_no_prefix_is_told(uri: str):
+def test_invalid_prefix_is_refused(uri: str):
     with pytest.raises(BundleError, match="write s3://BUCKET/PREFIX/"):
         package_bundle.Prefix.parse(uri)
 
 
 @pytest.mark.parametrize("uri", ["s3://models/adverts/1", "s3://models/adverts/1/"])
-def test_a_prefix_ends_in_a_slash(uri: str):
+def test_prefix_gets_trailing_slash(uri: str):
     assert package_bundle.Prefix.parse(uri) == PREFIX
     assert PREFIX.uri == "s3://models/adverts/1/"
 
@@ -238,7 +238,7 @@ def checksums(bundle: Path) -> dict[str, str]:
     return {path: base64.b64encode(bytes.fromhex(sha256(bundle / path))).decode() for path in paths}
 
 
-def test_every_file_goes_with_its_checksum_and_the_manifest_last(bundle: Path):
+def test_upload_has_checksums_and_manifest_last(bundle: Path):
     bucket = Bucket()
     bucket.has({})
     for path, checksum in checksums(bundle).items():
@@ -246,7 +246,7 @@ def test_every_file_goes_with_its_checksum_and_the_manifest_last(bundle: Path):
     bucket.receive(bundle)
 
 
-def test_what_arrived_is_not_sent_again(bundle: Path):
+def test_uploaded_file_is_not_sent_again(bundle: Path):
     everything = checksums(bundle)
     arrived = {path: everything.pop(path) for path in list(everything)[:5]}
     bucket = Bucket()
@@ -257,33 +257,33 @@ def test_what_arrived_is_not_sent_again(bundle: Path):
 
 
 @pytest.mark.parametrize("checksum", ["AAAA", None])
-def test_an_object_that_differs_is_not_replaced(bundle: Path, checksum: str | None):
+def test_differing_object_is_not_replaced(bundle: Path, checksum: str | None):
     bucket = Bucket()
     bucket.has({DRESSED: checksum})
     with pytest.raises(BundleError, match=f"adverts/1/{DRESSED} is not this bundle's"):
         bucket.receive(bundle)
 
 
-def test_a_prefix_of_something_else_is_refused(bundle: Path):
+def test_prefix_with_foreign_object_is_refused(bundle: Path):
     bucket = Bucket()
     bucket.stub.add_response("list_objects_v2", {"Contents": [{"Key": "adverts/1/old.ckpt"}]})
     with pytest.raises(BundleError, match=r"adverts/1/old\.ckpt is not this bundle's"):
         bucket.receive(bundle)
 
 
-def test_a_file_too_large_for_one_checksum_is_told(bundle: Path, monkeypatch: pytest.MonkeyPatch):
+def test_file_beyond_put_limit_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(package_bundle, "PUT_LIMIT", 10)
     with pytest.raises(BundleError, match="larger than the 5 GiB"):
         Bucket().receive(bundle)
 
 
-def test_a_damaged_bundle_is_not_uploaded(bundle: Path):
+def test_damaged_bundle_is_not_uploaded(bundle: Path):
     (bundle / DRESSED).unlink()
     with pytest.raises(BundleError, match=f"{DRESSED} is missing"):
         Bucket().receive(bundle)
 
 
-def test_what_s3_answers_becomes_a_sentence(bundle: Path, monkeypatch: pytest.MonkeyPatch):
+def test_s3_error_is_one_sentence(bundle: Path, monkeypatch: pytest.MonkeyPatch):
     bucket = Bucket()
     bucket.stub.add_client_error("list_objects_v2", "NoSuchBucket", "The specified bucket does not exist")
 

@@ -19,7 +19,7 @@ def test_page_is_current():
     assert scaling.PAGE.read_text().endswith(f"\n{tables}\n"), "run python -m scripts.scaling write"
 
 
-def test_model_uses_the_settings_of_server_and_deployment():
+def test_model_uses_settings_of_server_and_deployment():
     assert Settings().max_batch == fleet.MAX_BATCH
     assert Settings().deadline_s == fleet.DEADLINE_S
     assert Settings().queue == FIXED.queue
@@ -62,7 +62,7 @@ def test_no_request_is_lost_and_no_instance_is_overloaded(
 
 
 @pytest.mark.parametrize("hours", [8, 24])
-def test_instances_finish_the_catalogue_in_time(hours: int):
+def test_instances_finish_catalogue_in_time(hours: int):
     number = scaling._instances(scaling.FLOOR_S, hours, scaling.START_S)
     for instances, in_time in ((number, True), (number - 1, False)):
         needed = scaling.CATALOGUE * scaling.FLOOR_S / instances + scaling.START_S

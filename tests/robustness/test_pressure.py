@@ -37,7 +37,7 @@ class HeldStep:
         self._released.set()
 
 
-def test_full_queue_answers_503_and_serves_the_rest():
+def test_full_queue_answers_503_and_serves_rest():
     with PlainServer(queue=2, max_batch=1) as server, ThreadPoolExecutor(16) as pool:
         held = HeldStep(server)
         replies = [pool.submit(server.invoke, advert(0).body)]

@@ -105,7 +105,7 @@ def test_advert_answer_has_every_field(server: Server):
 
 
 @pytest.mark.parametrize("task", ["advert", "mask", "background", "inpaint"])
-def test_each_task_answers_a_picture(server: Server, task: str):
+def test_each_task_answers_picture(server: Server, task: str):
     answer = invoke(server, {**GOOD, "task": task}).json
     picture = decoded(answer["images"][0]["image"])
     assert picture.shape == ((90, 60) if task == "mask" else (64, 64, 3))
@@ -161,7 +161,7 @@ def test_zip_holds_pictures_layers_and_manifest(server: Server):
     assert Image.open(io.BytesIO(archive.read("2-pass-1.png"))).size == (64, 64)
 
 
-def test_json_lines_answer_in_order_around_a_bad_line(server: Server):
+def test_json_lines_answer_in_order_around_bad_line(server: Server):
     lines = [{**GOOD, "seed": 1}, {**GOOD, "widht": 3}, "no json", {**GOOD, "seed": 2}]
     body = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines).encode() + b"\n\n"
     reply = invoke(server, body, "application/jsonlines", accept="application/jsonlines")
@@ -429,7 +429,7 @@ def test_boto3_gets_advert(runtime: Any):
     assert json.loads(answer["CustomAttributes"])["seed"] == 5
 
 
-def test_boto3_error_names_the_field(runtime: Any):
+def test_boto3_error_names_field(runtime: Any):
     from botocore.exceptions import ClientError
 
     with pytest.raises(ClientError) as refused:

@@ -59,26 +59,26 @@ def photo(folder: Path) -> Path:
     return path
 
 
-def test_the_page_tells_the_browser_to_load_nothing_from_elsewhere(page_url: str):
+def test_page_loads_no_foreign_resource(page_url: str):
     page = httpx.get(page_url)
     assert page.headers["content-security-policy"].startswith("default-src 'self'")
     files = [path.read_text() for path in (ROOT / "src/inpaint_server/studio/static").iterdir()]
     assert not any("https://" in text or "http://" in text.replace("http://localhost", "") for text in files)
 
 
-def test_another_sites_page_is_not_answered(page_url: str):
+def test_cross_site_request_is_refused(page_url: str):
     assert httpx.get(page_url, headers={"Host": "evil.example"}).status_code == 400
     form = httpx.post(f"{page_url}/api/invocations", content=b"{}", headers={"Content-Type": "text/plain"})
     assert (form.status_code, form.json()["error"]["code"]) == (415, "unsupported_media_type")
 
 
-def test_the_page_knows_every_field_and_scene(page_url: str):
+def test_page_has_every_field_and_scene(page_url: str):
     told = httpx.get(f"{page_url}/api/about").json()
     assert set(told["fields"]) == set(InvocationRequest.model_fields)
     assert set(told["scenes"]) == set(load())
 
 
-def test_a_refusal_reaches_the_page_in_the_servers_words(page_url: str):
+def test_refusal_is_passed_to_page(page_url: str):
     refused = httpx.post(f"{page_url}/api/invocations", json={"task": "advert"})
     assert (refused.status_code, refused.json()["error"]["field"]) == (400, "image")
 
@@ -121,7 +121,7 @@ def choose_photo(page: Any, folder: Path) -> None:
 
 
 @pytest.mark.browser
-def test_the_whole_job_by_pointer(page_url: str, plain_server: PlainServer, tmp_path: Path):
+def test_advert_by_pointer(page_url: str, plain_server: PlainServer, tmp_path: Path):
     with opened(page_url, DESKTOP) as page:
         choose_photo(page, tmp_path)
         assert tinted(page), "the found product is in colour"
@@ -176,7 +176,7 @@ def tinted(page: Any) -> bool:
 
 
 @pytest.mark.browser
-def test_the_whole_job_by_keys(page_url: str, plain_server: PlainServer, tmp_path: Path):
+def test_advert_by_keyboard(page_url: str, plain_server: PlainServer, tmp_path: Path):
     with opened(page_url, DESKTOP) as page:
         choose_photo(page, tmp_path)
         page.get_by_role("tab", name="Product").focus()
@@ -207,7 +207,7 @@ def test_the_whole_job_by_keys(page_url: str, plain_server: PlainServer, tmp_pat
 
 
 @pytest.mark.browser
-def test_on_a_phone_everything_fits_and_works(page_url: str, tmp_path: Path):
+def test_advert_on_phone(page_url: str, tmp_path: Path):
     with opened(page_url, PHONE, has_touch=True, color_scheme="dark") as page:
         choose_photo(page, tmp_path)
         for tab in ("Placement", "Product"):
@@ -222,7 +222,7 @@ def test_on_a_phone_everything_fits_and_works(page_url: str, tmp_path: Path):
 
 
 @pytest.mark.browser
-def test_what_is_missing_is_said(page_url: str, plain_server: PlainServer, tmp_path: Path):
+def test_page_shows_missing_input_and_errors(page_url: str, plain_server: PlainServer, tmp_path: Path):
     with opened(page_url, DESKTOP, tolerate="status of 500") as page:
         page.get_by_role("button", name="Make adverts").click()
         says(page, "First drop a photo")
@@ -240,9 +240,7 @@ def test_what_is_missing_is_said(page_url: str, plain_server: PlainServer, tmp_p
 
 @pytest.mark.browser
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
-def test_the_copied_curl_python_and_json_ask_for_the_same_pictures(
-    page_url: str, plain_server: PlainServer, tmp_path: Path
-):
+def test_copied_requests_give_same_picture(page_url: str, plain_server: PlainServer, tmp_path: Path):
     with opened(page_url, DESKTOP) as page:
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         choose_photo(page, tmp_path)
@@ -268,7 +266,7 @@ def test_the_copied_curl_python_and_json_ask_for_the_same_pictures(
     assert request["placement"]["scale"] == 0.58
 
 
-def test_the_command_serves_the_page_and_says_where(plain_server: PlainServer):
+def test_command_serves_page_and_prints_address(plain_server: PlainServer):
     port = free_port()
     command = [str(Path(sys.executable).with_name("inpaint-server")), "studio", "--server", plain_server.url]
     with subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True) as running:

@@ -46,7 +46,7 @@ def bundle() -> Bundle:
     return Bundle.load(DEMO)
 
 
-def test_the_bundle_is_whole_small_and_free_of_pickles():
+def test_demo_bundle_is_complete_small_and_safe():
     assert verify(DEMO) == []
     assert size_in_bytes(DEMO) <= 24e6
     assert {path.suffix for path in DEMO.rglob("*") if path.is_file()} <= {".json", ".safetensors", ".txt"}
@@ -59,7 +59,7 @@ def test_segmentation_finds_unseen_products(held_out: Composites):
     assert figures["IoU from the box"] >= 0.90
 
 
-def test_segmentation_finds_the_products_of_the_demo_photos():
+def test_segmentation_finds_products_of_demo_photos():
     figures = judge_photos(load_predictor(DEMO), PHOTOS, HERE / "masks")
 
     assert len(figures) == 6
@@ -67,23 +67,23 @@ def test_segmentation_finds_the_products_of_the_demo_photos():
     assert min(figures.values()) >= 0.65, figures
 
 
-def test_backgrounds_show_what_their_prompts_say(bundle: Bundle):
+def test_backgrounds_follow_prompts(bundle: Bundle):
     judge = Judge.load(HERE / "judges" / "backdrops.safetensors")
 
     assert judge_backgrounds(bundle, judge, per_word=2, sampling=SAMPLING)["all"] >= 0.70
 
 
-def test_the_lower_pass_follows_the_foreground_prompt(bundle: Bundle, held_out: Composites):
+def test_lower_pass_follows_foreground_prompt(bundle: Bundle, held_out: Composites):
     judge = Judge.load(HERE / "judges" / "surfaces.safetensors")
 
     assert judge_lower_passes(bundle, judge, held_out, per_word=2, sampling=SAMPLING)["all"] >= 0.60
 
 
-def test_inpainting_meets_its_surroundings(bundle: Bundle, held_out: Composites):
+def test_inpainting_continues_surroundings(bundle: Bundle, held_out: Composites):
     assert judge_seams(bundle, held_out.first(24), sampling=SAMPLING)["ratio"] <= 1.5
 
 
-def test_a_picture_is_the_same_whatever_it_is_drawn_beside(bundle: Bundle):
+def test_demo_picture_does_not_depend_on_batch(bundle: Bundle):
     few = Sampling(steps=3, guidance_scale=MAKING.guidance_scale)
     together = bundle.backgrounds(["forest", "sand"], [1, 2], size=(64, 64), sampling=few)
     alone = bundle.backgrounds(["sand"], [2], size=(64, 64), sampling=few)

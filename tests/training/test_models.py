@@ -19,7 +19,7 @@ from training.vocabulary import words, write_tokenizer
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_sizes_have_the_published_parameters(name: str):
+def test_published_sizes_match_segment_anything(name: str):
     with torch.device("meta"):
         ours = build_sam(SamConfig.from_mapping({"type": name}))
         theirs = sam_model_registry[name]()
@@ -28,7 +28,7 @@ def test_published_sizes_have_the_published_parameters(name: str):
     assert shapes[0] == shapes[1]
 
 
-def test_a_sam_configuration_survives_its_file(tmp_path: Path):
+def test_sam_config_round_trip(tmp_path: Path):
     for config in (*PUBLISHED.values(), Sizes.demo().sam):
         path = tmp_path / "config.json"
         path.write_text(json.dumps(config.to_mapping()), encoding="utf-8")
@@ -46,12 +46,12 @@ def test_a_sam_configuration_survives_its_file(tmp_path: Path):
         ({"type": "custom", "depth": 2}, "global_attn_indexes"),
     ],
 )
-def test_a_wrong_sam_configuration_says_what_to_change(values: dict[str, str | int], message: str):
+def test_invalid_sam_config_is_refused(values: dict[str, str | int], message: str):
     with pytest.raises(ValueError, match=message):
         SamConfig.from_mapping(values)
 
 
-def test_every_word_is_one_token_and_any_text_can_be_written(tmp_path: Path):
+def test_tokenizer_has_vocabulary_and_no_unknown_text(tmp_path: Path):
     tokenizer = write_tokenizer(tmp_path)
 
     assert tokenizer.model_max_length == TOKEN_LIMIT
@@ -86,7 +86,7 @@ def test_interrupted_training_equals_uninterrupted(tmp_path: Path):
     assert (tmp_path / "broken" / "curve.png").exists()
 
 
-def test_a_fresh_autoencoder_already_shows_the_picture():
+def test_initial_autoencoder_reconstructs():
     with seeded(0):
         model = near_identity(Sizes.demo())
     ramp = np.linspace(40, 220, 64).astype(np.uint8)
@@ -96,7 +96,7 @@ def test_a_fresh_autoencoder_already_shows_the_picture():
     assert error < 0.15
 
 
-def test_the_plain_unet_is_the_inpainting_one_on_a_canvas_masked_everywhere(tmp_path: Path):
+def test_text_to_image_unet_equals_fully_masked_inpainting(tmp_path: Path):
     with seeded(0):
         inpainting: Any = untrained(Sizes.tiny(), tmp_path).unet.eval()
     grey = torch.tensor([0.3, -0.2, 0.1, 0.5])
@@ -111,7 +111,7 @@ def test_the_plain_unet_is_the_inpainting_one_on_a_canvas_masked_everywhere(tmp_
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-def test_the_batched_decoder_is_the_published_one():
+def test_batched_mask_decoder_equals_segment_anything():
     model = fresh(Sizes.tiny().sam, seed=1)
     photo = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     points = torch.tensor([[[10.0, 20.0]], [[40.0, 30.0]]])
@@ -130,7 +130,7 @@ def test_the_batched_decoder_is_the_published_one():
     assert torch.allclose(quality[1:, 1:], judged, atol=1e-4)
 
 
-def test_an_enlarged_segmenter_keeps_its_weights():
+def test_enlarged_segmenter_keeps_weights():
     half: Any = fresh(SamConfig.from_mapping({**Sizes.tiny().sam.to_mapping(), "image_size": 32}), seed=1)
     whole: Any = enlarged(half, Sizes.tiny().sam)
 

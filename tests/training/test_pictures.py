@@ -19,7 +19,7 @@ from training.surfaces import MATERIALS
 SHAPE = (96, 128)
 
 
-def test_a_composite_depends_on_its_seed_alone():
+def test_composite_depends_only_on_seed():
     first, again, other = (make_composite(np.random.default_rng(seed), SHAPE) for seed in (3, 3, 4))
 
     assert np.array_equal(first.pixels, again.pixels)
@@ -29,7 +29,7 @@ def test_a_composite_depends_on_its_seed_alone():
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_what_the_mask_leaves_out_is_the_empty_scene_with_a_shadow(seed: int):
+def test_unmasked_pixels_are_empty_scene_with_shadow(seed: int):
     composite = make_composite(np.random.default_rng([5, seed]), SHAPE)
     free = composite.mask == 0
     edge = np.zeros_like(free)
@@ -46,7 +46,7 @@ def test_what_the_mask_leaves_out_is_the_empty_scene_with_a_shadow(seed: int):
 
 
 @pytest.mark.parametrize("kind", PRODUCTS)
-def test_every_kind_of_product_fits_its_sheet(kind: str):
+def test_product_fits_its_sheet(kind: str):
     product = PRODUCTS[kind](np.random.default_rng(1), 120)
     mask = as_mask(product)
 
@@ -58,7 +58,7 @@ def test_every_kind_of_product_fits_its_sheet(kind: str):
 
 
 @pytest.mark.parametrize("backdrop", BACKDROPS)
-def test_every_backdrop_and_every_surface_can_be_combined(backdrop: str):
+def test_backdrops_combine_with_all_surfaces(backdrop: str):
     for index, surface in enumerate(MATERIALS):
         rng = np.random.default_rng(index)
         scene = compose(rng, (48, 64), backdrop=backdrop, surface=surface, edge=0.5)
@@ -77,7 +77,7 @@ def test_noise_is_standardised_and_seamless():
     assert np.abs(field[0] - field[-1]).mean() < 3 * np.abs(np.diff(field, axis=0)).mean()
 
 
-def test_drawing_again_reads_what_was_drawn(tmp_path: Path):
+def test_second_render_reads_first(tmp_path: Path):
     recipe = Recipe(seed=1, shape=(48, 48))
     drawn = render(recipe, 3, tmp_path, workers=1)
     read = render(recipe, 3, tmp_path, workers=1)
@@ -89,7 +89,7 @@ def test_drawing_again_reads_what_was_drawn(tmp_path: Path):
     assert np.array_equal(read.pixels[2], recipe.draw(2).pixels)
 
 
-def test_lower_and_upper_regions_share_nothing_and_spare_the_product():
+def test_regions_are_disjoint_and_exclude_product():
     rng = np.random.default_rng(0)
     product = np.zeros((8, 6), np.uint8)
     product[2:7, 2:4] = 255
@@ -102,7 +102,7 @@ def test_lower_and_upper_regions_share_nothing_and_spare_the_product():
     assert sum(REGIONS.values()) == pytest.approx(1)
 
 
-def test_a_region_is_named_by_what_is_in_it():
+def test_region_prompt_names_its_content():
     words = Words(backdrop=("forest",), surface=("snow",), kinds=("forest", "snow"))
     rng = np.random.default_rng(0)
     lower, upper, whole = ([prompt(rng, words, region) for _ in range(40)] for region in ("lower", "upper", "whole"))
@@ -113,7 +113,7 @@ def test_a_region_is_named_by_what_is_in_it():
     assert "" in {nothing(rng) for _ in range(20)}
 
 
-def test_a_framed_photo_holds_the_product():
+def test_framed_photo_contains_product():
     composite = make_composite(np.random.default_rng(8), (128, 128), size=(0.5, 0.8))
     for seed in range(10):
         rng = np.random.default_rng(seed)

@@ -11,7 +11,7 @@ from training.__main__ import main
 
 # Hugging Face's savers and loaders warn of their own settings.
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
-def test_one_command_trains_a_bundle_that_loads(tmp_path: Path):
+def test_one_command_trains_loadable_bundle(tmp_path: Path):
     bundle = tmp_path / "bundle"
     command = ["--tiny", "--work", str(tmp_path / "work"), "--bundle", str(bundle), "--threads", "2"]
 

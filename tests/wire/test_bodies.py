@@ -50,7 +50,7 @@ def test_nested_mask_beside_nested_image_marks_every_pixel_not_black(reader: Req
     assert parsed.request.mask.tolist() == [[0] * 8 + [255] * 8] * 16
 
 
-def test_nested_mask_beside_a_picture_file_is_refused(reader: RequestReader):
+def test_nested_mask_beside_picture_file_is_refused(reader: RequestReader):
     encoded = base64.b64encode(png()).decode()
     attributes = {"content-type": "image/png", "x-amzn-sagemaker-custom-attributes": as_json(mask=WHITE).decode()}
     for body, headers in (

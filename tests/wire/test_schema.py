@@ -117,7 +117,7 @@ def test_schema_describes_every_field():
     assert [name for name, schema in properties.items() if not schema.get("description")] == []
 
 
-def test_openapi_statuses_are_those_of_the_error_table():
+def test_openapi_statuses_match_error_table():
     responses = openapi.build()["paths"]["/invocations"]["post"]["responses"]
     assert sorted(responses) == ["200", "400", "404", "405", "406", "413", "415", "500", "503", "504", "507"]
     assert responses["503"]["description"] == "The queue is full. The server is stopping and takes no new work."
