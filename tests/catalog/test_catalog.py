@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -119,16 +121,36 @@ def test_report_has_row_per_product(plain_server: PlainServer, tmp_path: Path):
         assert "multiple of 8" in page.locator("#row-31 .reason").inner_text()
 
 
-def test_csv_report_opens_in_spreadsheet(plain_server: PlainServer, tmp_path: Path):
+def test_csv_report_holds_no_formulas(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=8), tmp_path / "out"
-    (source.parent / "=1+1.png").write_bytes(b"")
-    source.write_text(source.read_text() + "=1+1.png,=1+1,beach,,,64,9\n")
+    formulas = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1+1"]
+    lines = [json.dumps({"photo": "gone.png", "name": name, "scene": "beach"}) + "\n" for name in ["Café", *formulas]]
+    (source.parent / "products.jsonl").write_text("".join(lines))
     run(source, "--out", out, "--endpoint", plain_server.url)
-    with (out / "report.csv").open(newline="") as file:
+    with (out / "report.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
-    assert [row["status"] for row in rows] == ["done"] * 6 + ["failed", "done", "failed"]
+    assert [row["status"] for row in rows] == ["done"] * 6 + ["failed", "done"]
     assert rows[0]["files"].startswith("adverts/product-1-")
-    assert rows[8]["name"] == "'=1+1"
+
+    run(source.with_suffix(".jsonl"), "--out", tmp_path / "formulas", "--endpoint", plain_server.url)
+    text = (tmp_path / "formulas" / "report.csv").read_bytes()
+    assert text.startswith("\ufeff".encode()), "Excel reads UTF-8 only where it is marked"
+    names = [row["name"] for row in csv.DictReader(io.StringIO(text.decode("utf-8-sig"), newline=""))]
+    assert names == ["Café", *(f"'{formula}" for formula in formulas)]
+
+
+def test_report_shows_markup_in_a_table_as_text(plain_server: PlainServer, tmp_path: Path):
+    catalogue(tmp_path / "shop", rows=1)
+    markup = "<img src=x onerror=alert(1)>"
+    columns = {"photo": "1.png", "name": f"../../{markup}", "background_prompt": markup, "foreground_prompt": '"><b>'}
+    source = tmp_path / "shop" / "<i>.jsonl"
+    source.write_text(json.dumps(columns) + "\n" + json.dumps({**columns, "photo": markup}) + "\n")
+    run(source, "--out", tmp_path / "out", "--endpoint", plain_server.url)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+    assert not re.search("<img src=x|<i>|<b>", page)
+    assert {path.name for path in tmp_path.iterdir()} == {"shop", "out"}, "no file outside the output folder"
+    assert len(list((tmp_path / "out" / "adverts").iterdir())) == 1
 
 
 def test_damaged_journal_line_repeats_one_row(plain_server: PlainServer, tmp_path: Path):

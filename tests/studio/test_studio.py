@@ -68,6 +68,11 @@ def test_page_loads_no_foreign_resource(page_url: str):
 
 def test_cross_site_request_is_refused(page_url: str):
     assert httpx.get(page_url, headers={"Host": "evil.example"}).status_code == 400
+    for origin in ("http://evil.example", "null", page_url.replace("http", "https"), page_url[:-1]):
+        posted = httpx.post(f"{page_url}/api/invocations", json={}, headers={"Origin": origin})
+        assert (posted.status_code, "other sites" in posted.json()["error"]["message"]) == (400, True)
+    own = httpx.post(f"{page_url}/api/invocations", json={}, headers={"Origin": page_url})
+    assert own.json()["error"]["field"] == "image"
     form = httpx.post(f"{page_url}/api/invocations", content=b"{}", headers={"Content-Type": "text/plain"})
     assert (form.status_code, form.json()["error"]["code"]) == (415, "unsupported_media_type")
 

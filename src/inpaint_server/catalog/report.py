@@ -16,12 +16,15 @@ from inpaint_server.catalog.files import write_whole
 from inpaint_server.catalog.work import Outcome
 
 _COLUMNS: Final = ("row", "name", "photo", "status", "reason", "code", "files", "seeds", "seconds", "same_as_row")
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def write(outcomes: Sequence[Outcome], out: Path, title: str) -> Path:
     """Write `report.csv`, `report.json` and `report.html`; gives the page's path."""
-    rows = [_told(outcome) for outcome in outcomes]
-    write_whole(out / "report.csv", _as_csv(rows).encode())
+    rows = [_as_object(outcome) for outcome in outcomes]
+    write_whole(
+        out / "report.csv", _as_csv(rows).encode("utf-8-sig")
+    )  # without the mark Excel takes it for Windows-1252
     write_whole(out / "report.json", json.dumps(rows, indent=2).encode())
     write_whole(out / "report.html", _as_page(outcomes, title).encode())
     return out / "report.html"
@@ -39,7 +42,7 @@ def count(outcomes: Sequence[Outcome]) -> str:
     return ", ".join(parts)
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def _as_object(outcome: Outcome) -> dict[str, Any]:
     entry = outcome.entry
     return {
         "row": outcome.row.number,
@@ -66,10 +69,10 @@ def _as_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A value as a spreadsheet's cell; text that would begin a formula there is quoted."""
+    """A value as a spreadsheet's cell; text that would begin a formula there is quoted (OWASP, CSV injection)."""
     if isinstance(value, list):
-        return " ".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
-    return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@"} else value
+        return _cell(" ".join(map(str, value)))  # pyright: ignore[reportUnknownArgumentType]
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
 
 
 def _as_page(outcomes: Sequence[Outcome], title: str) -> str:

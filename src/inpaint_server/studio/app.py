@@ -20,7 +20,7 @@ from inpaint_server.catalog.presets import Presets
 from inpaint_server.client import AsyncClient, Retry
 from inpaint_server.client.response import JSON, from_error
 from inpaint_server.client.transport import is_url
-from inpaint_server.errors import UnsupportedMediaType
+from inpaint_server.errors import InvalidRequest, UnsupportedMediaType
 from inpaint_server.wire.schema import InvocationRequest
 
 _FILES: Final = Path(__file__).with_name("static")
@@ -36,8 +36,8 @@ _HEADERS: Final = {
 def build(target: str, scenes: Presets) -> Starlette:
     """The studio over a server's URL or a SageMaker endpoint's name.
 
-    Only this machine's own browser is answered: another site's page can neither read it (the Host header is checked)
-    nor make it work (a request is JSON, which a page may send to its own site alone).
+    Only this page in this machine's browser is answered. The Host header is checked, so that no other name leads here
+    (DNS rebinding), and the Origin header, so that no other site's page can make the server work.
     """
     client = AsyncClient(target, timeout_s=_PATIENT_S, retry=Retry(attempts=3))
 
@@ -55,10 +55,14 @@ def build(target: str, scenes: Presets) -> Starlette:
         return JSONResponse(about, headers=_HEADERS)
 
     async def invocations(request: Request) -> Response:
-        if request.headers.get("content-type", "").partition(";")[0] == JSON:
-            reply = await client.send(await request.body())
-        else:
+        if request.headers.get("origin", own_origin := f"http://{request.headers['host']}") != own_origin:
+            reply = from_error(
+                InvalidRequest(f"Open the studio at {own_origin}: pages of other sites are not answered.")
+            )
+        elif request.headers.get("content-type", "").partition(";")[0] != JSON:
             reply = from_error(UnsupportedMediaType(f"Send {JSON}."))
+        else:
+            reply = await client.send(await request.body())
         return Response(reply.body, reply.status, _HEADERS, reply.media_type)
 
     @contextlib.asynccontextmanager
