@@ -30,7 +30,7 @@ async def app_with_document(scope: Scope, receive: Receive, send: Send) -> None:
     await (JSONResponse(openapi.build()) if is_document else served[0])(scope, receive, send)
 
 
-@schemathesis.serializer("application/jsonlines", "application/x-npy")
+@schemathesis.serializer("application/jsonlines", "application/x-npy", "image/avif", "image/bmp", "image/tiff")
 def serialize(_: schemathesis.SerializationContext, value: object) -> bytes:
     """A generated body of a media type that schemathesis cannot serialize."""
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")

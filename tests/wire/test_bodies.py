@@ -76,3 +76,34 @@ def test_pixel_limit_is_one_sentence_for_every_media_type(reader: RequestReader,
         reader.read(bodies[media_type], headers)
     assert refused.value.field == "image"
     assert refused.value.message.startswith("`image` is 40 x 30 pixels and the limit is 0.001024 megapixels")
+
+
+def test_several_pictures_in_a_file_are_a_warning(reader: RequestReader):
+    file = io.BytesIO()
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    encoded = base64.b64encode(file.getvalue()).decode()
+    parsed = reader.read(as_json(image=encoded, mask=encoded), {"content-type": "application/json"})
+    assert parsed.warnings == tuple(
+        f"`{field}` holds more than one picture: the first was used." for field in ("image", "mask")
+    )
+
+
+def test_header_fields_are_read_as_utf_8(reader: RequestReader):
+    attributes = json.dumps({**PROMPTS, "negative_prompt": "Füße 靴"}, ensure_ascii=False)
+    # As a server's library hands over a header's bytes.
+    headers = {"content-type": "image/png", "x-amzn-sagemaker-custom-attributes": attributes.encode().decode("latin-1")}
+    assert reader.read(png(), headers).request.negative_prompt == "Füße 靴"
+
+
+@pytest.mark.parametrize(
+    ("text", "joint"), [("on", True), ("True", True), ("1", True), ("OFF", False), ("false", False), ("0", False)]
+)
+def test_booleans_of_a_form(reader: RequestReader, text: str, *, joint: bool):
+    parts = {**PROMPTS, "joint": text, "image": base64.b64encode(png()).decode(), "seed": "", "mask": " "}
+    body = b"".join(
+        f'--XX\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in parts.items()
+    )
+    parsed = reader.read(body + b"--XX--\r\n", {"content-type": "multipart/form-data; boundary=XX"})
+    assert parsed.request.joint == joint

@@ -26,6 +26,7 @@ from inpaint_server.front_door.unix_http import UnixConnection
 
 FORWARDED_HEADERS = (
     "accept",
+    "content-encoding",
     "x-amzn-sagemaker-custom-attributes",
     "x-amzn-sagemaker-inference-id",
     "x-amzn-trace-id",

@@ -1,4 +1,4 @@
-"""Bytes to pixels and back: three formats in, three out, every limit checked before a pixel is decoded."""
+"""Bytes to pixels and back: seven formats in, three out, every limit checked before a pixel is decoded."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from inpaint_server.domain.arrays import Pixels, ProductMask, UInt8Array, frozen
 from inpaint_server.domain.geometry import Size
 from inpaint_server.domain.request import OutputFormat
 from inpaint_server.errors import InvalidRequest, TooLarge
+from inpaint_server.imaging.file_kinds import kind_of
+from inpaint_server.imaging.png_metadata import without_large_metadata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
 # below, which holds the caller's limit instead.
 Image.MAX_IMAGE_PIXELS = None
 
-_FORMATS = ("PNG", "JPEG", "WEBP")
+_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+READABLE = "PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF"
+"""The formats that are read, for a sentence."""
+
 _SHORTEST_SIDE = 8
 _SET = 128
 _RATIO_TOLERANCE = 0.02
@@ -36,7 +41,7 @@ def decode_photo(data: bytes, *, max_pixels: int) -> tuple[Pixels, ProductMask |
     they cannot be seen, and its alpha channel becomes the mask if it leaves anything out.
 
     Args:
-        data: A PNG, JPEG or WebP file.
+        data: A file of a format that is read.
         max_pixels: The largest width x height that is decoded.
 
     Returns:
@@ -46,7 +51,19 @@ def decode_photo(data: bytes, *, max_pixels: int) -> tuple[Pixels, ProductMask |
         InvalidRequest: Not one of the formats, damaged, smaller than 8 x 8 or wholly transparent.
         TooLarge: More than `max_pixels`.
     """
-    colours, alpha = _colours_and_alpha(_open(data, max_pixels, "image"))
+    return photo_and_mask(*colours_and_alpha(_open(data, max_pixels, "image")))
+
+
+def photo_and_mask(colours: UInt8Array, alpha: UInt8Array | None) -> tuple[Pixels, ProductMask | None]:
+    """A photo, and its alpha channel as the product's mask if it leaves anything out.
+
+    Args:
+        colours: H x W x 3 uint8 RGB.
+        alpha: H x W uint8, or None.
+
+    Raises:
+        InvalidRequest: Wholly transparent.
+    """
     photo = Pixels(frozen_array(colours))
     if alpha is None or int(alpha.min()) >= _SET:
         return photo, None
@@ -65,7 +82,7 @@ def decode_mask(data: bytes, *, size: Size, max_pixels: int) -> ProductMask:
     laid on black.
 
     Args:
-        data: A PNG, JPEG or WebP file with the photo's aspect ratio (within 2%).
+        data: A file of a format that is read, with the photo's aspect ratio (within 2%).
         size: The photo's size.
         max_pixels: The largest width x height that is decoded.
 
@@ -76,11 +93,18 @@ def decode_mask(data: bytes, *, size: Size, max_pixels: int) -> ProductMask:
         InvalidRequest: Undecodable, of another shape than the photo, or nothing in it is white.
         TooLarge: More than `max_pixels`.
     """
-    colours, alpha = _colours_and_alpha(_open(data, max_pixels, "mask"))
-    mask: UInt8Array = colours.max(axis=2)
-    if alpha is not None:
-        mask = ((mask.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
-    return fit_mask(mask, size)
+    return fit_mask(brightest(*colours_and_alpha(_open(data, max_pixels, "mask"))), size)
+
+
+def brightest(colours: UInt8Array, alpha: UInt8Array | None) -> UInt8Array:
+    """The brightest channel of a picture laid on black, H x W uint8.
+
+    Args:
+        colours: H x W x channels uint8.
+        alpha: H x W uint8, or None.
+    """
+    values: UInt8Array = colours.max(axis=2)
+    return values if alpha is None else ((values.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
 
 
 def fit_mask(mask: UInt8Array, size: Size) -> ProductMask:
@@ -173,31 +197,46 @@ def read_note(data: bytes, *, max_pixels: int) -> str | None:
     return note if isinstance(note, str) else None
 
 
+def holds_several(data: bytes) -> bool:
+    """Whether a readable file holds more pictures than the first, which is the one that is decoded."""
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            return bool(getattr(image, "is_animated", False))
+    except Exception:  # noqa: BLE001 (the first picture was readable; what follows it may be anything)
+        return False
+
+
 def _open(data: bytes, max_pixels: int, field: str) -> Image.Image:
     """Open a file, check its declared size, and only then decode it; orientation is applied."""
     if not data:
-        raise InvalidRequest(f"`{field}` is empty: send a PNG, JPEG or WebP file.", field=field)
+        raise InvalidRequest(f"`{field}` is empty: send a {READABLE} file.", field=field)
+    data, profile = without_large_metadata(data)
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except MemoryError:
         raise
     except Exception as error:  # any error of a parser is about the bytes it was given
-        raise InvalidRequest(
-            f"`{field}` cannot be read as a picture: send a whole PNG, JPEG or WebP file.", field=field
-        ) from error
+        raise InvalidRequest(_not_readable(data, field), field=field) from error
     check_dimensions(width=image.width, height=image.height, max_pixels=max_pixels, field=field)
     try:
         image.load()
     except MemoryError:
         raise
     except Exception as error:  # as above
-        raise InvalidRequest(
-            f"`{field}` is damaged or cut short: send the whole PNG, JPEG or WebP file again.", field=field
-        ) from error
-    return _upright(image)
+        raise InvalidRequest(f"`{field}` is damaged or cut short: send the whole file again.", field=field) from error
+    if profile is not None:
+        image.info["icc_profile"] = profile
+    return upright(image)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _not_readable(data: bytes, field: str) -> str:
+    kind = kind_of(data)
+    if kind is None:
+        return f"`{field}` cannot be read as a picture: send a whole {READABLE} file."
+    return f"`{field}` is {kind} that cannot be read: send a whole {READABLE} file."
+
+
+def upright(image: Image.Image) -> Image.Image:
     """Turn a picture as its EXIF orientation says; a damaged EXIF block changes nothing."""
     try:
         return ImageOps.exif_transpose(image)
@@ -205,7 +244,7 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _colours_and_alpha(image: Image.Image) -> tuple[UInt8Array, UInt8Array | None]:
+def colours_and_alpha(image: Image.Image) -> tuple[UInt8Array, UInt8Array | None]:
     """Return H x W x 3 sRGB and H x W alpha (None: the picture has none) of any mode Pillow decodes."""
     if image.mode in _SIXTEEN_BIT:
         values: NDArray[np.float32] = np.asarray(image, dtype=np.float32)

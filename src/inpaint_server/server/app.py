@@ -29,8 +29,9 @@ from inpaint_server.server.record import RequestRecord, request_id_of
 from inpaint_server.server.responses import http_error, routes, to_response
 from inpaint_server.settings import Settings
 from inpaint_server.wire.bodies import split_lines
-from inpaint_server.wire.decode import ParsedRequest, check_body_size
+from inpaint_server.wire.decode import ParsedRequest
 from inpaint_server.wire.encode import EncodedResponse, compact_json, encode_error, encode_response
+from inpaint_server.wire.encodings import check_body_size, decompressed
 from inpaint_server.wire.media_types import JSON, JSON_LINES, choose_media_type, content_type
 
 if TYPE_CHECKING:
@@ -169,7 +170,9 @@ class EngineApp:
         self._check_open()
         headers = dict(request.headers)
         accept = choose_media_type(headers.get("accept", ""))
-        body = await self._body(request, record)
+        sent = await self._body(request, record)
+        limit = self.settings.max_body_bytes
+        body = await _in_thread(self._decoders, lambda: decompressed(sent, headers, limit))
         if content_type(headers) == JSON_LINES:
             work = self._serve_lines(body, record)
         else:

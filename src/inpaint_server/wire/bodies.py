@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 from pydantic_core import from_json
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
 from inpaint_server.errors import InvalidRequest, UnsupportedMediaType
-from inpaint_server.wire.media_types import FORM, JSON, NPY, PICTURES, UNDERSTOOD, content_type
+from inpaint_server.imaging.file_kinds import kind_of
+from inpaint_server.imaging.pixel_arrays import from_numbers
+from inpaint_server.wire.encodings import BYTE_ORDER_MARK, decode_base64, read_npy
+from inpaint_server.wire.media_types import FORM, JSON, NPY, READ_PICTURES, UNDERSTOOD, UNNAMED, content_type
+from inpaint_server.wire.schema import InvocationRequest
 
 Picture = bytes | NDArray[np.uint8]
-"""An encoded file, or an array of H x W or H x W x channels, uint8."""
+"""An encoded file, or an array of H x W x 1, 3 or 4 channels, uint8."""
 
 CUSTOM_ATTRIBUTES: Final = "X-Amzn-SageMaker-Custom-Attributes"
 _PICTURE_FIELDS: Final = ("image", "mask")
+_NPY_MAGIC: Final = b"\x93NUMPY"
 _TEXT_FIELDS: Final = frozenset({"background_prompt", "foreground_prompt", "prompt_bg", "prompt_fr", "negative_prompt"})
-_MAGIC: Final = (b"\x89PNG", b"\xff\xd8", b"RIFF")
+_BOOLEAN_FIELDS: Final = frozenset(
+    name
+    for name, field in InvocationRequest.model_fields.items()
+    if bool in (field.annotation, *get_args(field.annotation))
+)
+_BOOLEANS: Final = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+"""How forms write them, in lower case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,7 +61,7 @@ def read_draft(body: bytes, headers: Mapping[str, str]) -> Draft:
     """
     reader = _READERS.get(content_type(headers))
     if reader is None:
-        raise UnsupportedMediaType(f"Set the Content-Type header to one of {', '.join(UNDERSTOOD)}.")
+        raise _unsupported()
     return reader(body, headers)
 
 
@@ -73,7 +80,7 @@ def split_lines(body: bytes) -> list[bytes]:
     Raises:
         InvalidRequest: there is none.
     """
-    lines = [line for line in body.splitlines() if line.strip()]
+    lines = [line for line in body.removeprefix(BYTE_ORDER_MARK).splitlines() if line.strip()]
     if not lines:
         raise InvalidRequest("Send at least one request object, one a line: the body is empty.")
     return lines
@@ -85,30 +92,46 @@ def _from_json(body: bytes, _: Mapping[str, str]) -> Draft:
 
 def _from_form(body: bytes, headers: Mapping[str, str]) -> Draft:
     """A multipart form. Numbers, lists and objects are written in a field as JSON; prompts are taken as they are."""
-    parts = dict(_form_parts(body, headers["content-type"]))
+    parts = {name: value for name, value in _form_parts(body, headers["content-type"]) if value.strip()}
     pictures = {name: _file_or_base64(parts.pop(name), name) for name in _PICTURE_FIELDS if name in parts}
     fields = {name: _form_value(name, value) for name, value in parts.items()}
     return Draft(fields=fields, image=pictures.get("image"), mask=pictures.get("mask"))
 
 
 def _from_picture(body: bytes, headers: Mapping[str, str]) -> Draft:
-    """The bare photo; the other fields are a JSON object in a header."""
-    attributes = headers.get(CUSTOM_ATTRIBUTES.lower(), "").strip()
-    fields = parse_object(attributes.encode(), CUSTOM_ATTRIBUTES) if attributes else {}
+    """The bare photo; the other fields are a JSON object in a header, in UTF-8."""
+    attributes = headers.get(CUSTOM_ATTRIBUTES.lower(), "").strip().encode("latin-1", "replace")
+    fields = parse_object(attributes, CUSTOM_ATTRIBUTES) if attributes else {}
     draft = _from_object({name: value for name, value in fields.items() if name != "image"})
     return Draft(fields=draft.fields, image=body, mask=draft.mask)
 
 
 def _from_npy(body: bytes, _: Mapping[str, str]) -> Draft:
     """The replaced sample's segmentation call."""
-    return Draft(fields={"task": "mask"}, image=_npy_array(body), nested_lists=True)
+    return Draft(fields={"task": "mask"}, image=from_numbers(read_npy(body), "image"), nested_lists=True)
+
+
+def _from_unnamed(body: bytes, headers: Mapping[str, str]) -> Draft:
+    """A body whose type is not named, by its first bytes."""
+    if body[:64].removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{"):
+        return _from_json(body, headers)
+    if body.startswith(_NPY_MAGIC):
+        return _from_npy(body, headers)
+    if kind_of(body) is not None:
+        return _from_picture(body, headers)
+    raise _unsupported()
+
+
+def _unsupported() -> UnsupportedMediaType:
+    return UnsupportedMediaType(f"Set the Content-Type header to one of {', '.join(UNDERSTOOD)}.")
 
 
 _READERS: Final[Mapping[str, Callable[[bytes, Mapping[str, str]], Draft]]] = {
     JSON: _from_json,
     FORM: _from_form,
     NPY: _from_npy,
-    **dict.fromkeys(PICTURES, _from_picture),
+    **dict.fromkeys(READ_PICTURES, _from_picture),
+    **dict.fromkeys(UNNAMED, _from_unnamed),
 }
 
 
@@ -122,6 +145,7 @@ def parse_object(text: bytes, where: str) -> dict[str, Any]:
     Raises:
         InvalidRequest: it is empty, no JSON, or no object.
     """
+    text = text.removeprefix(BYTE_ORDER_MARK)
     if not text.strip():
         raise InvalidRequest(f"Send a JSON object: {where} is empty.")
     try:
@@ -149,62 +173,23 @@ def _from_object(fields: dict[str, Any]) -> Draft:
 def _json_picture(value: Any, field: str, *, nested: bool) -> Picture | None:
     """Base64, or where the photo is one a nested list; None for anything else."""
     if isinstance(value, str):
-        return _decode_base64(value, field)
+        return decode_base64(value, field)
     return _nested_array(cast("list[Any]", value), field) if nested and isinstance(value, list) else None
 
 
-def _decode_base64(text: str, field: str) -> bytes:
-    """The bytes of base64 or of a data URL.
-
-    Raises:
-        InvalidRequest: the text is not base64.
-    """
-    encoded = text.partition(",")[2] if text.startswith("data:") else text
-    try:
-        return base64.b64decode("".join(encoded.split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidRequest(f"Send `{field}` as base64 (or a data URL) of a PNG, JPEG or WebP.", field=field) from None
-
-
 def _nested_array(rows: list[Any], field: str) -> NDArray[np.uint8]:
-    """A nested list as an array of numbers in [0, 255], H x W or H x W x channels.
+    """A nested list as levels of grey or colour, H x W x channels.
 
     Raises:
-        InvalidRequest: rows differ in length, or a value is no number from 0 to 255.
+        InvalidRequest: rows differ in length, or a value is no level.
     """
-    wrong = InvalidRequest(f"Send `{field}` as H x W x 3 nested lists of integers from 0 to 255.", field=field)
     try:
         array = np.asarray(rows)
     except (ValueError, OverflowError):
-        raise wrong from None
-    numbers = array.dtype.kind in "iu" and array.ndim in (2, 3) and array.size > 0
-    if not numbers or array.min() < 0 or array.max() > 255:
-        raise wrong
-    return array.astype(np.uint8)
-
-
-def _npy_array(body: bytes) -> NDArray[np.uint8]:
-    """An H x W x 3 uint8 array from a NumPy file; a view of the body, and a pickle is never opened.
-
-    Raises:
-        InvalidRequest: it is no such file.
-    """
-    wrong = InvalidRequest("Send the photo as a NumPy .npy file of an H x W x 3 array of uint8.", field="image")
-    file = io.BytesIO(body)
-    try:
-        read_header = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
-        shape, column_major, dtype = read_header(file)
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 - any error the parser raises on unknown bytes is about those bytes
-        raise wrong from None
-    if dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or min(shape) < 0:
-        raise wrong
-    if len(body) - file.tell() != shape[0] * shape[1] * 3:
         raise InvalidRequest(
-            "Send the whole .npy file: its data is shorter or longer than its header says.", field="image"
-        )
-    return np.frombuffer(body, np.uint8, offset=file.tell()).reshape(shape, order="F" if column_major else "C")
+            f"Send `{field}` as nested lists of one length: rows, pixels, channels.", field=field
+        ) from None
+    return from_numbers(array, field)
 
 
 def _form_parts(body: bytes, media_type: str) -> list[tuple[str, bytes]]:
@@ -234,8 +219,8 @@ def _form_parts(body: bytes, media_type: str) -> list[tuple[str, bytes]]:
 
 
 def _file_or_base64(value: bytes, field: str) -> bytes:
-    """A file's bytes as they are; a text field's as base64."""
-    return value if value.startswith(_MAGIC) else _decode_base64(value.decode("latin-1"), field)
+    """A picture's file as it is; text as base64: no picture's file is ASCII alone."""
+    return decode_base64(value.decode("ascii"), field) if value.isascii() else value
 
 
 def _form_value(name: str, value: bytes) -> Any:
@@ -243,6 +228,8 @@ def _form_value(name: str, value: bytes) -> Any:
     text = value.decode("utf-8", "replace")
     if name in _TEXT_FIELDS:
         return text
+    if name in _BOOLEAN_FIELDS:
+        return _BOOLEANS.get(text.strip().lower(), text)
     try:
         return from_json(value, allow_inf_nan=False)
     except ValueError:

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-
-from inpaint_server.domain.arrays import Pixels, ProductMask, UInt8Array, frozen_array
+from inpaint_server.domain.arrays import Pixels, ProductMask
 from inpaint_server.domain.geometry import Size
 from inpaint_server.domain.request import AdvertRequest, BundleDefaults, OutputFormat
-from inpaint_server.errors import InvalidRequest, TooLarge
-from inpaint_server.imaging.codec import check_dimensions, decode_mask, decode_photo, fit_mask
+from inpaint_server.errors import TooLarge
+from inpaint_server.imaging.codec import check_dimensions, decode_mask, decode_photo, holds_several
+from inpaint_server.imaging.pixel_arrays import mask_from_array, photo_from_array
 from inpaint_server.wire.bodies import Draft, Picture, read_draft, read_line
+from inpaint_server.wire.encodings import check_body_size
 from inpaint_server.wire.resolve import resolve
 from inpaint_server.wire.schema import InvocationRequest, validate
 
@@ -40,6 +40,7 @@ class ParsedRequest:
         output_format: How pictures are encoded.
         return_layers: Whether the intermediate pictures are answered too.
         fields: The fields that change a picture, as they were sent, without photo, mask and seed.
+        warnings: Sentences about what of the request was not used.
         nested_lists: Whether it came in the replaced sample's own form, and is answered in it.
     """
 
@@ -47,6 +48,7 @@ class ParsedRequest:
     output_format: OutputFormat
     return_layers: bool
     fields: Mapping[str, object]
+    warnings: tuple[str, ...] = ()
     nested_lists: bool = False
 
 
@@ -85,6 +87,7 @@ class RequestReader:
             output_format=wire.output_format,
             return_layers=wire.return_layers,
             fields=picture_fields(wire),
+            warnings=_unused_pictures(draft),
             nested_lists=draft.nested_lists,
         )
 
@@ -98,17 +101,14 @@ class RequestReader:
     def _photo(self, image: Picture) -> tuple[Pixels, ProductMask | None]:
         if isinstance(image, bytes):
             return decode_photo(image, max_pixels=self._limits.max_pixels)
-        if image.ndim != 3 or image.shape[2] != 3:
-            raise InvalidRequest("Send the photo with three channels, H x W x 3.", field="image")
-        check_dimensions(width=image.shape[1], height=image.shape[0], max_pixels=self._limits.max_pixels, field="image")
-        return Pixels(frozen_array(image)), None
+        height, width = image.shape[:2]
+        check_dimensions(width=width, height=height, max_pixels=self._limits.max_pixels, field="image")
+        return photo_from_array(image)
 
     def _mask(self, mask: Picture, size: Size) -> ProductMask:
         if isinstance(mask, bytes):
             return decode_mask(mask, size=size, max_pixels=self._limits.max_pixels)
-        # The replaced sample's masks: any pixel that is not black is product.
-        product: UInt8Array = np.where(mask.reshape(*mask.shape[:2], -1).any(axis=2), 255, 0).astype(np.uint8)
-        return fit_mask(product, size)
+        return mask_from_array(mask, size)
 
     def _check_canvas(self, request: AdvertRequest) -> None:
         pixels = request.canvas.pixels * len(request.seeds)
@@ -120,19 +120,14 @@ class RequestReader:
             )
 
 
-def check_body_size(length: int, max_bytes: int) -> None:
-    """Refuse a body beyond the limit.
-
-    Raises:
-        TooLarge: with the limit and the setting's name.
-    """
-    if length > max_bytes:
-        raise TooLarge(
-            f"Send a smaller body: {length / 1e6:.1f} MB is over the limit of {max_bytes / 1e6:g} MB "
-            "(INPAINT_MAX_BODY_MB)."
-        )
-
-
 def picture_fields(wire: InvocationRequest) -> dict[str, Any]:
     """The request's fields that change a picture, without photo, mask and seed; only those that were sent."""
     return wire.model_dump(mode="json", exclude=_NOT_RECORDED, exclude_unset=True)
+
+
+def _unused_pictures(draft: Draft) -> tuple[str, ...]:
+    return tuple(
+        f"`{field}` holds more than one picture: the first was used."
+        for field, picture in (("image", draft.image), ("mask", draft.mask))
+        if isinstance(picture, bytes) and holds_several(picture)
+    )

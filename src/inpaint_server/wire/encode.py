@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from inpaint_server.domain.arrays import UInt8Array
 from inpaint_server.domain.product import PlacedProduct
 from inpaint_server.domain.request import OutputFormat
@@ -30,7 +32,8 @@ from inpaint_server.wire.answers import (
 )
 from inpaint_server.wire.bodies import CUSTOM_ATTRIBUTES
 from inpaint_server.wire.decode import ParsedRequest
-from inpaint_server.wire.media_types import JSON, JSON_LINES, PICTURES, ZIP
+from inpaint_server.wire.encodings import write_npy
+from inpaint_server.wire.media_types import JSON, JSON_LINES, NPY, PICTURES, ZIP
 from inpaint_server.wire.provenance import describe_origin
 from inpaint_server.wire.signing import Sign
 
@@ -147,17 +150,24 @@ def _encode_json(completed: CompletedRequest, media_type: str) -> EncodedRespons
 
 def _encode_first_picture(completed: CompletedRequest, media_type: str) -> EncodedResponse:
     """The first picture alone; its seed and timings in the custom attributes, far below their 1,024 characters."""
-    form = PICTURES[media_type]
     begun = time.perf_counter()
-    if completed.is_mask:
-        body, seed = encode(_product_mask(completed), form), {}
-    else:
-        advert = completed.answer.adverts[0]
-        body, seed = _finished_file(completed, advert, form), {"seed": advert.seed}
+    body = _first_array(completed) if media_type == NPY else _first_file(completed, PICTURES[media_type])
+    seed = {} if completed.is_mask else {"seed": completed.answer.adverts[0].seed}
     encode_ms = (time.perf_counter() - begun) * 1000
     attributes = {**seed, "timings_ms": _timings(completed, encode_ms).model_dump()}
     headers = {CUSTOM_ATTRIBUTES: compact_json(attributes).decode()}
     return EncodedResponse(body=body, media_type=media_type, headers=headers)
+
+
+def _first_file(completed: CompletedRequest, form: OutputFormat) -> bytes:
+    if completed.is_mask:
+        return encode(_product_mask(completed), form)
+    return _finished_file(completed, completed.answer.adverts[0], form)
+
+
+def _first_array(completed: CompletedRequest) -> bytes:
+    """H x W x 3 uint8, or for a mask H x W."""
+    return write_npy(_product_mask(completed) if completed.is_mask else completed.answer.adverts[0].picture)
 
 
 def _encode_zip(completed: CompletedRequest, media_type: str) -> EncodedResponse:
@@ -187,8 +197,10 @@ _ENCODERS: Final[Mapping[str, Callable[[CompletedRequest, str], EncodedResponse]
 def _nested_lists(completed: CompletedRequest) -> bytes:
     """The replaced sample's answers: three proposed masks, or generated, background, mask and composite."""
     answer = completed.answer
-    if answer.proposals is not None and completed.is_mask:
-        return compact_json(answer.proposals.masks.transpose(1, 2, 0).tolist())
+    if completed.is_mask:
+        given = [_product_mask(completed)] * 3
+        masks = np.stack(given) if answer.proposals is None else answer.proposals.masks
+        return compact_json(masks.transpose(1, 2, 0).tolist())
     pictures: list[UInt8Array] = []
     for advert in answer.adverts[:1]:
         layers = advert.intermediates
@@ -216,12 +228,18 @@ def _describe(
             height=size.height,
             timings_ms=_timings(completed, encode_ms),
             model=AnsweredModel(bundle=card.bundle, device=card.device, dtype=card.dtype, attention=card.attention),
-            warnings=list(dict.fromkeys(warning for advert in answer.adverts for warning in advert.warnings)),
+            warnings=_warnings(completed),
             request_id=completed.request_id,
         )
         .model_dump_json(exclude_none=True)
         .encode()
     )
+
+
+def _warnings(completed: CompletedRequest) -> list[str]:
+    """What was adjusted, or may be wrong; each sentence once."""
+    adverts = [warning for advert in completed.answer.adverts for warning in advert.warnings]
+    return list(dict.fromkeys([*completed.parsed.warnings, *adverts]))
 
 
 def _describe_image(

@@ -9,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 from inpaint_server import __version__
 from inpaint_server.errors import ANSWERED
 from inpaint_server.wire.answers import ErrorAnswer, InvocationAnswer
-from inpaint_server.wire.media_types import FORM, JSON, JSON_LINES, NPY, PICTURES, ZIP
+from inpaint_server.wire.media_types import FORM, JSON, JSON_LINES, NPY, PICTURES, READ_PICTURES, ZIP
 from inpaint_server.wire.schema import InvocationRequest
 
 _REF: Final = "#/components/schemas/"
@@ -47,7 +47,7 @@ def _invocations() -> dict[str, Any]:
                 JSON: request,
                 JSON_LINES: text,
                 FORM: {"schema": {"type": "object"}},
-                **dict.fromkeys(PICTURES, binary),
+                **dict.fromkeys(READ_PICTURES, binary),
                 NPY: binary,
             },
         },
@@ -59,6 +59,7 @@ def _invocations() -> dict[str, Any]:
                     JSON_LINES: text,
                     **dict.fromkeys(PICTURES, binary),
                     ZIP: binary,
+                    NPY: binary,
                 },
             },
             **{

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     AliasChoices,
@@ -30,9 +30,22 @@ MAX_SEED = 2**32 - 1
 
 
 class _Wire(BaseModel):
-    """Strict: no unknown field, no coercion between types, no NaN or infinity."""
+    """Strict about meaning: no unknown field, no coercion between types, no NaN or infinity."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_spellings(cls, fields: Any) -> Any:
+        """A null is a field left out, and a whole number may be written with a point."""
+        if not isinstance(fields, dict):
+            return fields
+        named = cast("dict[str, Any]", fields)
+        return {name: _whole(value) for name, value in named.items() if value is not None}
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class WirePlacement(_Wire):
@@ -66,7 +79,8 @@ class InvocationRequest(_Wire):
 
     task: Task = Field(default="advert", description="The whole pipeline, or one stage of it.")
     image: str | None = Field(
-        default=None, description="The product photo: base64 or data URL of PNG, JPEG or WebP; alpha is a mask."
+        default=None,
+        description="The product photo: base64 or data URL of a picture's file; alpha is a mask.",
     )
     mask: str | None = Field(default=None, description="Base64 picture, white = product; skips segmentation.")
     points: list[Annotated[list[float], Field(min_length=3, max_length=3)]] | None = Field(
