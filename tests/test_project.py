@@ -1,4 +1,4 @@
-"""The project about itself: directions of imports, a quick command line, documents that agree with the code."""
+"""Import directions, a light command line, and documents that agree with the code."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_help_imports_nothing_heavy():
 
 
 def test_version_names_commit():
-    told = subprocess.run(
+    completed = subprocess.run(
         [BIN / "inpaint-server", "--version"],
         env={**os.environ, "INPAINT_REVISION": "66e5ef0b075e"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert told.stdout == f"{__version__}, commit 66e5ef0b075e\n"
+    assert completed.stdout == f"{__version__}, commit 66e5ef0b075e\n"
 
 
 def test_handler_and_supervisor_import_no_torch():
@@ -103,18 +103,18 @@ def test_document_links_resolve():
 def test_promises_name_existing_checks():
     rows = [row for row in (ROOT / "docs" / "promises.md").read_text().splitlines() if row.startswith("| ")]
     promised = [row for row in rows if not row.startswith(("| promise |", "| --- |"))]
-    holders = [re.findall(r"`((?:tests/|python |make )[^`]*)`", row.rpartition(" | ")[2]) for row in promised]
-    assert [row for row, held_by in zip(promised, holders, strict=True) if not held_by] == []
-    assert [holder for held_by in holders for holder in held_by if not _exists(holder)] == []
+    checks = [re.findall(r"`((?:tests/|python |make )[^`]*)`", row.rpartition(" | ")[2]) for row in promised]
+    assert [row for row, row_checks in zip(promised, checks, strict=True) if not row_checks] == []
+    assert [check for row_checks in checks for check in row_checks if not _exists(check)] == []
 
 
-def _exists(holder: str) -> bool:
-    """Whether there is such a test, or such a command."""
-    if holder.startswith("make "):
-        return re.search(rf"^{holder.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE) is not None
-    if holder.startswith("python -m "):
-        return (ROOT / f"{holder.split()[2].replace('.', '/')}.py").exists()
-    if holder.startswith("python "):
-        return (ROOT / holder.split()[1]).exists()
-    file, _, name = holder.partition("::")
+def _exists(check: str) -> bool:
+    """Whether this test or command exists."""
+    if check.startswith("make "):
+        return re.search(rf"^{check.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE) is not None
+    if check.startswith("python -m "):
+        return (ROOT / f"{check.split()[2].replace('.', '/')}.py").exists()
+    if check.startswith("python "):
+        return (ROOT / check.split()[1]).exists()
+    file, _, name = check.partition("::")
     return (ROOT / file).exists() and f"\ndef {name}(" in (ROOT / file).read_text()

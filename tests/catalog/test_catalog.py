@@ -1,4 +1,4 @@
-"""`inpaint-server catalog` as a person runs it: whole catalogues against the engine's app, stopped and gone on with."""
+"""`inpaint-server catalog` on whole catalogues against the engine's application: interrupted, resumed, reported."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def run(*arguments: object, environment: dict[str, str] | None = None) -> subpro
     )
 
 
-def told(out: Path) -> list[dict[str, Any]]:
+def report(out: Path) -> list[dict[str, Any]]:
     return json.loads((out / "report.json").read_text())
 
 
@@ -69,11 +69,11 @@ def test_resumed_run_repeats_no_row(plain_server: PlainServer, tmp_path: Path):
     arguments = [source, "--out", out, "--endpoint", plain_server.url]
     process = subprocess.Popen([*COMMAND, *map(str, arguments)], stdout=subprocess.DEVNULL)
 
-    def kill_half_way(_: Sequence[PlainPass]) -> None:
+    def kill_halfway(_: Sequence[PlainPass]) -> None:
         if len(plain_server.bodies) >= 25:
             process.send_signal(signal.SIGKILL)
 
-    plain_server.backend.before_step = kill_half_way
+    plain_server.backend.before_step = kill_halfway
     assert process.wait(60) == -signal.SIGKILL
     done = (out / "journal.jsonl").read_text().count('"files"')
     before = {body["seed"] for body in plain_server.bodies[:done]}
@@ -85,8 +85,8 @@ def test_resumed_run_repeats_no_row(plain_server: PlainServer, tmp_path: Path):
 
     assert second.returncode == 1
     assert "45 adverts, 5 failed" in second.stdout
-    assert len(plain_server.bodies) <= 46 - done, "rows that were done are not asked for again"
-    rows = told(out)
+    assert len(plain_server.bodies) <= 46 - done, "finished rows are not requested again"
+    rows = report(out)
     assert [row["row"] for row in rows] == list(range(1, 51))
     assert {row["row"] for row in rows if row["status"] == "failed"} == set(BROKEN)
     assert all(BROKEN[row["row"]] in row["reason"] for row in rows if row["status"] == "failed")
@@ -99,7 +99,7 @@ def test_resumed_run_repeats_no_row(plain_server: PlainServer, tmp_path: Path):
 
     plain_server.bodies.clear()
     assert "45 adverts, 5 failed" in run(*arguments).stdout
-    assert plain_server.bodies == [], "a third start has nothing to ask: even the refusal is known"
+    assert plain_server.bodies == [], "a third run requests nothing: even the refusal is in the journal"
 
 
 @pytest.mark.browser
@@ -169,7 +169,7 @@ def test_damaged_journal_line_repeats_one_row(plain_server: PlainServer, tmp_pat
 def test_deleted_picture_is_generated_again(plain_server: PlainServer, tmp_path: Path):
     source, out = catalogue(tmp_path / "shop", rows=3), tmp_path / "out"
     run(source, "--out", out, "--endpoint", plain_server.url)
-    (out / told(out)[1]["files"][0]).unlink()
+    (out / report(out)[1]["files"][0]).unlink()
     plain_server.bodies.clear()
     run(source, "--out", out, "--endpoint", plain_server.url)
     assert [body["seed"] for body in plain_server.bodies] == [2]
@@ -181,10 +181,10 @@ def test_failed_row_is_repeated_in_next_run(plain_server: PlainServer, tmp_path:
     plain_server.refusals[:] = [(503, {}), (500, {})]
     first = run(*arguments)
     assert first.returncode == 1
-    assert [row["status"] for row in told(out)] == ["failed", "done", "done"]
-    assert told(out)[0]["code"] == "internal"
+    assert [row["status"] for row in report(out)] == ["failed", "done", "done"]
+    assert report(out)[0]["code"] == "internal"
     assert run(*arguments).returncode == 0
-    assert [row["status"] for row in told(out)] == ["done"] * 3
+    assert [row["status"] for row in report(out)] == ["done"] * 3
 
 
 def test_equal_rows_are_requested_once(plain_server: PlainServer, tmp_path: Path):
@@ -192,7 +192,7 @@ def test_equal_rows_are_requested_once(plain_server: PlainServer, tmp_path: Path
     source.write_text(source.read_text() + source.read_text().splitlines()[1] + "\n")
     run(source, "--out", out, "--endpoint", plain_server.url)
     assert len(plain_server.bodies) == 2
-    rows = told(out)
+    rows = report(out)
     assert rows[2]["same_as_row"] == 1
     assert rows[2]["files"] == rows[0]["files"]
 
@@ -264,8 +264,8 @@ def test_concurrent_run_in_same_folder_is_refused(plain_server: PlainServer, tmp
 def test_photo_folder_uses_prompts_of_command_line(plain_server: PlainServer, tmp_path: Path):
     photos = catalogue(tmp_path / "shop", rows=3).parent
     words = ["--scene", "kitchen", "--foreground", "a shelf for {photo}", "--set", "num_images=2", "--set", "seed=4"]
-    made = run(photos, "--out", tmp_path / "out", "--endpoint", plain_server.url, *words)
-    assert "6 adverts, 1 failed" in made.stdout, "three photos, and one that is damaged"
+    completed = run(photos, "--out", tmp_path / "out", "--endpoint", plain_server.url, *words)
+    assert "6 adverts, 1 failed" in completed.stdout, "three photos, and one that is damaged"
     assert {body["seed"] for body in plain_server.bodies} == {4}
     assert len(list((tmp_path / "out" / "adverts").glob("1-*-5.png"))) == 1
     wrong = run(photos, "--endpoint", plain_server.url, "--set", "widht=3")
@@ -282,8 +282,8 @@ def test_endpoint_is_addressed_by_name(plain_server: PlainServer, tmp_path: Path
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "eu-west-1",
         }
-        asked = run(source, "--out", tmp_path / "out", "--endpoint", "adverts", environment=account)
-    assert "3 adverts, 0 failed" in asked.stdout
+        completed = run(source, "--out", tmp_path / "out", "--endpoint", "adverts", environment=account)
+    assert "3 adverts, 0 failed" in completed.stdout
 
 
 def test_batch_transform_lines_from_same_table(plain_server: PlainServer, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""From a file's cells to a request: rows, scenes, templates, and what is said of a row that cannot be asked for."""
+"""From a file's cells to a request: rows, scenes, templates, and the error of an invalid row."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def row(folder: Path, **columns: Any) -> Row:
     return Row(number=1, folder=folder, columns={"photo": "mug.png", **columns})
 
 
-def asked(row: Row, **defaults: Any) -> dict[str, Any]:
+def request_of(row: Row, **defaults: Any) -> dict[str, Any]:
     request = dict(row_request(row, load(), defaults).request)
     request.pop("image")
     return request
@@ -44,7 +44,7 @@ def test_csv_cells_become_typed_fields(folder: Path):
         encoding="utf-8",
     )
     (only,) = read(folder / "products.csv")
-    assert asked(only) == {
+    assert request_of(only) == {
         "task": "advert",
         "background_prompt": "brick wall, sun",
         "foreground_prompt": "7",
@@ -188,19 +188,19 @@ def test_wrong_heading_is_refused_before_anything_runs(folder: Path, columns: di
 
 def test_row_overrides_scene_overrides_defaults(folder: Path):
     defaults = {"scene": "beach", "background_prompt": "default", "steps": 4}
-    told = asked(row(folder, foreground_prompt="a {color} towel", color="red"), **defaults)
-    assert told == {
+    request = request_of(row(folder, foreground_prompt="a {color} towel", color="red"), **defaults)
+    assert request == {
         "task": "advert",
         "background_prompt": load()["beach"]["background_prompt"],
         "foreground_prompt": "a red towel",
         "steps": 4,
     }
-    assert asked(row(folder, scene="kitchen"), **defaults)["foreground_prompt"] == "white marble countertop"
+    assert request_of(row(folder, scene="kitchen"), **defaults)["foreground_prompt"] == "white marble countertop"
 
 
 def test_columns_fill_every_prompt(folder: Path):
     layers = [{"region": "lower", "prompt": "{surface}"}, {"region": "upper", "prompt": "{{sky}}"}]
-    told = asked(
+    request = request_of(
         row(
             folder,
             surface="sand",
@@ -210,9 +210,9 @@ def test_columns_fill_every_prompt(folder: Path):
             negative_prompt="{name}",
         )
     )
-    assert told["background_prompt"] == "Mug on sand"
-    assert told["negative_prompt"] == "Mug"
-    assert [layer["prompt"] for layer in told["layers"]] == ["sand", "{sky}"]
+    assert request["background_prompt"] == "Mug on sand"
+    assert request["negative_prompt"] == "Mug"
+    assert [layer["prompt"] for layer in request["layers"]] == ["sand", "{sky}"]
 
 
 @pytest.mark.parametrize("template", ["{", "{name.__class__}", "{name!r}", "{name:>9}", "{0}", "{}"])
@@ -239,7 +239,7 @@ def test_invalid_row_error_is_one_sentence(folder: Path, columns: dict[str, Any]
 def test_column_that_a_prompt_uses_may_be_called_anything(folder: Path):
     only = row(folder, widht="red", scene="beach", background_prompt="{Widht}")
     check_columns([only], load(), {})
-    assert asked(only)["background_prompt"] == "red"
+    assert request_of(only)["background_prompt"] == "red"
 
 
 def test_identity_depends_only_on_request(folder: Path):

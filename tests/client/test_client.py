@@ -1,4 +1,4 @@
-"""The clients, against the engine's app, the real front door, and a stand-in for SageMaker's runtime."""
+"""The clients, against the engine's app, the real front door, and a proxy in place of SageMaker's runtime."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from testing.plain_server import PlainServer
 from testing.running import Server, free_port
 from testing.runtime_proxy import RuntimeProxy
 
-AT_ONCE = Retry(first_wait_s=0.001)
+IMMEDIATELY = Retry(first_wait_s=0.001)
 
 
-def words(**more: Unpack[Fields]) -> Fields:
+def fields(**more: Unpack[Fields]) -> Fields:
     return {"background_prompt": "beach", "foreground_prompt": "sand", "seed": 5, **more}
 
 
@@ -45,8 +45,8 @@ def photo() -> Image.Image:
 def test_client_imports_no_torch():
     heavy = ("torch", "diffusers", "transformers", "boto3", "starlette")
     program = f"import sys, inpaint_server.client; print([name for name in {heavy} if name in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    assert told.stdout == "[]\n"
+    completed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert completed.stdout == "[]\n"
 
 
 def test_fields_match_request_schema():
@@ -60,7 +60,7 @@ def test_photo_from_image_bytes_or_path(plain_server: PlainServer, tmp_path: Pat
     (tmp_path / "photo.png").write_bytes(file.getvalue())
     given = {"image": photo(), "bytes": file.getvalue(), "path": tmp_path / "photo.png"}[kind]
     with Client(plain_server.url) as client:
-        result = client.advert(given, **words(num_images=2, return_layers=True))
+        result = client.advert(given, **fields(num_images=2, return_layers=True))
     assert [picture.seed for picture in result.pictures] == [5, 6]
     assert result.image.size == (result.width, result.height) == (64, 64)
     layers = result.pictures[1].layers
@@ -78,7 +78,7 @@ def test_one_method_per_task(plain_server: PlainServer):
     with Client(plain_server.url) as client:
         masked = client.mask(photo())
         assert (masked.image.size, masked.format) == ((90, 60), "png")
-        assert client.background(**words()).pictures[0].placement is None
+        assert client.background(**fields()).pictures[0].placement is None
         around = [{"region": "around", "prompt": "sand"}]
         assert client.inpaint(photo(), layers=around, return_layers=True).image.size == (64, 64)
     assert [body["task"] for body in plain_server.bodies] == ["mask", "background", "inpaint"]
@@ -86,13 +86,13 @@ def test_one_method_per_task(plain_server: PlainServer):
 
 def test_mask_from_image(plain_server: PlainServer):
     with Client(plain_server.url) as client:
-        told = client.mask(photo().convert("RGB"), mask=photo().getchannel("A"))
-    assert np.array_equal(np.asarray(told.image) > 127, np.asarray(photo().getchannel("A")) > 127)
+        result = client.mask(photo().convert("RGB"), mask=photo().getchannel("A"))
+    assert np.array_equal(np.asarray(result.image) > 127, np.asarray(photo().getchannel("A")) > 127)
 
 
 def test_saved_file_has_bytes_of_server(plain_server: PlainServer, tmp_path: Path):
     with Client(plain_server.url) as client:
-        result = client.advert(photo(), **words(output_format="jpeg"))
+        result = client.advert(photo(), **fields(output_format="jpeg"))
     result.pictures[0].save(tmp_path / "advert.jpeg")
     assert (tmp_path / "advert.jpeg").read_bytes() == result.pictures[0].data
     assert Image.open(io.BytesIO(result.pictures[0].data)).format == "JPEG"
@@ -100,36 +100,36 @@ def test_saved_file_has_bytes_of_server(plain_server: PlainServer, tmp_path: Pat
 
 def test_refusal_raises_error_of_its_code(plain_server: PlainServer):
     with Client(plain_server.url) as client, pytest.raises(errors.InvalidRequest, match="multiple of 8") as refused:
-        client.advert(photo(), **words(width=65))
+        client.advert(photo(), **fields(width=65))
     assert refused.value.field == "width"
     assert len(plain_server.bodies) == 1
 
 
 def test_missing_photo_is_refused_before_sending(plain_server: PlainServer):
     with Client(plain_server.url) as client, pytest.raises(errors.InvalidRequest, match=r"no-such\.png"):
-        client.advert("no-such.png", **words())
+        client.advert("no-such.png", **fields())
     assert plain_server.bodies == []
 
 
 def test_full_queue_is_retried(plain_server: PlainServer):
     plain_server.refusals[:] = [(503, {}), (503, {})]
-    with Client(plain_server.url, retry=AT_ONCE) as client:
-        assert client.advert(photo(), **words()).pictures[0].seed == 5
+    with Client(plain_server.url, retry=IMMEDIATELY) as client:
+        assert client.advert(photo(), **fields()).pictures[0].seed == 5
 
 
 def test_refusal_is_raised_after_last_attempt(plain_server: PlainServer):
     plain_server.refusals[:] = [(503, {})] * 3
     retry = Retry(attempts=2, first_wait_s=0.001)
     with Client(plain_server.url, retry=retry) as client, pytest.raises(errors.Overloaded):
-        client.advert(photo(), **words())
+        client.advert(photo(), **fields())
     assert len(plain_server.refusals) == 1
 
 
 @pytest.mark.parametrize(("status", "kind"), [(500, errors.Internal), (504, errors.DeadlineExceeded)])
 def test_failure_and_missed_deadline_are_not_retried(plain_server: PlainServer, status: int, kind: type[Exception]):
     plain_server.refusals[:] = [(status, {}), (status, {})]
-    with Client(plain_server.url, retry=AT_ONCE) as client, pytest.raises(kind):
-        client.advert(photo(), **words())
+    with Client(plain_server.url, retry=IMMEDIATELY) as client, pytest.raises(kind):
+        client.advert(photo(), **fields())
     assert len(plain_server.refusals) == 1
 
 
@@ -157,7 +157,7 @@ def raw_server(answer: bytes) -> Generator[tuple[str, list[bytes]]]:
 
 
 def test_lost_answer_is_not_retried():
-    with raw_server(b"") as (url, received), Client(url, retry=AT_ONCE) as client:
+    with raw_server(b"") as (url, received), Client(url, retry=IMMEDIATELY) as client:
         with pytest.raises(errors.ResponseLost, match="was lost"):
             client.background(background_prompt="beach")
         assert len(received) == 1
@@ -167,7 +167,7 @@ def test_proxy_refusal_differs_from_server_refusal():
     page = b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     with (
         raw_server(page) as (url, _),
-        Client(url, retry=AT_ONCE) as client,
+        Client(url, retry=IMMEDIATELY) as client,
         pytest.raises(errors.PlatformRefused, match="413"),
     ):
         client.background(background_prompt="beach")
@@ -210,15 +210,15 @@ class Runtime:
         """Nothing is open."""
 
 
-class Refusing:
-    """A transport that is never free, and remembers how often it was asked."""
+class AlwaysOverloaded:
+    """A transport to a server that is always overloaded; counts the requests."""
 
     def __init__(self, retry_after_s: float | None) -> None:
         self.reply = RawResponse(status=503, body=b"{}", retry_after_s=retry_after_s, retryable=True)
-        self.asked = 0
+        self.requests = 0
 
-    def send(self, body: bytes, accept: str = JSON) -> RawResponse:  # noqa: ARG002 - a transport's words
-        self.asked += 1
+    def send(self, body: bytes, accept: str = JSON) -> RawResponse:  # noqa: ARG002 - a transport's signature
+        self.requests += 1
         return self.reply
 
     def close(self) -> None:
@@ -227,7 +227,7 @@ class Refusing:
 
 def test_retry_after_beyond_backoff_is_respected(monkeypatch: pytest.MonkeyPatch):
     waited: list[float] = []
-    client = Client(Refusing(retry_after_s=7.0), retry=Retry(attempts=5, first_wait_s=4.0, longest_wait_s=16.0))
+    client = Client(AlwaysOverloaded(retry_after_s=7.0), retry=Retry(attempts=5, first_wait_s=4.0, longest_wait_s=16.0))
     monkeypatch.setattr(client._closed, "wait", waited.append)
     assert client.send(b"{}").status == 503
     assert len(waited) == 4
@@ -237,11 +237,11 @@ def test_retry_after_beyond_backoff_is_respected(monkeypatch: pytest.MonkeyPatch
 
 
 def test_close_ends_retry_wait():
-    transport = Refusing(retry_after_s=3600.0)
+    transport = AlwaysOverloaded(retry_after_s=3600.0)
     client = Client(transport)
     client.close()
     assert client.send(b"{}").status == 503
-    assert transport.asked == 1
+    assert transport.requests == 1
 
 
 def test_unreachable_server_error_names_address():
@@ -263,12 +263,14 @@ def test_unrelated_server_is_reported(plain_server: PlainServer):
 def test_async_requests_run_concurrently(plain_server: PlainServer):
     async def work() -> list[Result]:
         plain_server.refusals[:] = [(503, {})]
-        async with AsyncClient(plain_server.url, retry=AT_ONCE) as client:
-            seeds = (words(seed=seed) for seed in range(3))
+        async with AsyncClient(plain_server.url, retry=IMMEDIATELY) as client:
+            seeds = (fields(seed=seed) for seed in range(3))
             mask = client.mask(photo())
-            scene = client.background(**words())
-            inpainted = client.inpaint(photo(), **words())
-            return await asyncio.gather(*(client.advert(photo(), **fields) for fields in seeds), mask, scene, inpainted)
+            scene = client.background(**fields())
+            inpainted = client.inpaint(photo(), **fields())
+            return await asyncio.gather(
+                *(client.advert(photo(), **request) for request in seeds), mask, scene, inpainted
+            )
 
     results = asyncio.run(work())
     assert [result.pictures[0].seed for result in results] == [0, 1, 2, None, 5, 5]
@@ -286,16 +288,16 @@ def endpoint(plain_server: PlainServer, monkeypatch: pytest.MonkeyPatch):
 
 def test_endpoint_is_addressed_by_name(endpoint: str, plain_server: PlainServer):
     plain_server.refusals[:] = [(503, {})]
-    with Client(endpoint, retry=AT_ONCE) as client:
-        assert client.advert(photo(), **words()).pictures[0].seed == 5
+    with Client(endpoint, retry=IMMEDIATELY) as client:
+        assert client.advert(photo(), **fields()).pictures[0].seed == 5
         with pytest.raises(errors.InvalidRequest, match="multiple of 8"):
-            client.advert(photo(), **words(width=65))
+            client.advert(photo(), **fields(width=65))
 
 
 def test_async_client_invokes_endpoint(endpoint: str):
     async def work() -> Result:
         async with AsyncClient(endpoint) as client:
-            return await client.advert(photo(), **words())
+            return await client.advert(photo(), **fields())
 
     assert asyncio.run(work()).pictures[0].seed == 5
 
@@ -310,13 +312,13 @@ def test_missing_region_error_names_endpoint(monkeypatch: pytest.MonkeyPatch):
 
 def test_front_door_answers_client(real_server: Server):
     with Client(f"http://127.0.0.1:{real_server.port}") as client:
-        result = client.advert(photo(), **words(width=64, height=64, steps=1, return_layers=True))
+        result = client.advert(photo(), **fields(width=64, height=64, steps=1, return_layers=True))
     assert result.image.size == (64, 64)
     assert result.timings_ms.total > 0
 
 
-def shown(thing: object) -> dict[str, Any]:
-    """What a notebook would show, by media type."""
+def display(thing: object) -> dict[str, Any]:
+    """What a notebook displays, by media type."""
     from IPython.core.formatters import DisplayFormatter
 
     return DisplayFormatter().format(thing)[0]  # pyright: ignore[reportReturnType]
@@ -324,19 +326,19 @@ def shown(thing: object) -> dict[str, Any]:
 
 def test_notebook_shows_picture_and_layers(plain_server: PlainServer):
     with Client(plain_server.url) as client:
-        result = client.advert(photo(), **words(num_images=2, return_layers=True))
-    told = shown(result)
-    assert Image.open(io.BytesIO(told["image/png"])).size == (64, 64)
-    captions = [part.partition("<")[0] for part in told["text/html"].split("<figcaption>")[1:]]
+        result = client.advert(photo(), **fields(num_images=2, return_layers=True))
+    displayed = display(result)
+    assert Image.open(io.BytesIO(displayed["image/png"])).size == (64, 64)
+    captions = [part.partition("<")[0] for part in displayed["text/html"].split("<figcaption>")[1:]]
     layers = ["mask", "background", "pass 1", "pass 2"]
     assert captions == ["seed 5", *layers, "seed 6", *layers]
-    assert told["text/html"].count("data:image/png;base64,") == 10
-    assert shown(result.pictures[0])["text/html"].count("<figcaption>") == 5
+    assert displayed["text/html"].count("data:image/png;base64,") == 10
+    assert display(result.pictures[0])["text/html"].count("<figcaption>") == 5
 
 
 def test_notebook_escapes_warnings(plain_server: PlainServer):
     with Client(plain_server.url) as client:
         reply = client.send(json.dumps({"task": "background", "background_prompt": "beach", "seed": 1}).encode())
-    told = {**json.loads(reply.body), "warnings": ["<b>bold</b>"]}
-    html = shown(Result.from_json(json.dumps(told)))["text/html"]
+    answer = {**json.loads(reply.body), "warnings": ["<b>bold</b>"]}
+    html = display(Result.from_json(json.dumps(answer)))["text/html"]
     assert "&lt;b&gt;bold&lt;/b&gt;" in html

@@ -1,4 +1,4 @@
-"""Every code block of the documentation, run page by page, from top to bottom, as a reader would."""
+"""Every code block of the documentation, run page by page, from top to bottom."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ ELSEWHERE = {
     "README.md": "tests/docs/test_readme.py",
     "release.md": "tests/release/test_documents.py",
 }
-"""Pages whose blocks another test runs, against a stand-in for a cloud."""
-STAYS = ("inpaint-server serve", "inpaint-server studio")
+"""Pages whose blocks another test runs, against a mocked cloud."""
+LONG_RUNNING = ("inpaint-server serve", "inpaint-server studio")
 """Commands that run until they are stopped: tests/conftest.py and tests/studio start them."""
 
 
@@ -39,7 +39,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-RUN = [
+PAGES_TO_RUN = [
     page
     for page in PAGES
     if page.name not in ELSEWHERE
@@ -47,7 +47,7 @@ RUN = [
 ]
 
 
-@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES_TO_RUN, ids=lambda page: page.name)
 def test_code_blocks_run_in_order(page: Path, real_server: Server, tmp_path: Path):
     (tmp_path / "src").symlink_to(ROOT / "src")
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -61,7 +61,7 @@ def test_code_blocks_run_in_order(page: Path, real_server: Server, tmp_path: Pat
             for target in re.findall(r"^make ([\w-]+)$", code, re.MULTILINE):
                 assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
         elif block.language == "sh":
-            code = f"{code.rstrip()} --help" if any(command in code for command in STAYS) else code
+            code = f"{code.rstrip()} --help" if any(command in code for command in LONG_RUNNING) else code
             run(["bash", "-euc", code], tmp_path, environment)
         elif block.language == "python":
             run([sys.executable, "-c", code], tmp_path, environment)
@@ -83,7 +83,7 @@ def test_pages_run_elsewhere_are_named_there():
 def test_readme_blocks_are_all_tested():
     known = (
         *("make demo", "make test", "inpaint-server serve", "curl -F", "inpaint-server generate", "invoke_endpoint"),
-        "docker build",  # tests/release runs what of it can be run without a GPU
+        "docker build",  # tests/release checks the Dockerfile without a build
     )
     others = [block.code for block in blocks(ROOT / "README.md") if not any(word in block.code for word in known)]
     assert others == []

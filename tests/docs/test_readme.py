@@ -1,4 +1,4 @@
-"""The README's commands and code, as they stand there, against a running server."""
+"""The README's commands and code, as printed, against a running server."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_generate_command_writes_adverts_and_contact_sheet(tmp_path: Path):
     command = block("sh", "inpaint-server generate").replace(".venv/bin/", f"{Path(sys.executable).parent}/")
     command = command.replace("src/inpaint", f"{ROOT}/src/inpaint")
     subprocess.run(["bash", "-ec", command], cwd=tmp_path, check=True, capture_output=True)
-    made = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert made == ["advert-8.png", "advert.png", "contact-sheet.png"]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["advert-8.png", "advert.png", "contact-sheet.png"]
 
 
 def test_boto3_code_gets_four_adverts(real_server: Server, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The cache, and what the engine answers from its caches."""
+"""The cache, and the engine's use of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A device that fails for good: every caller hears of it at once, and whoever owns the process can end it."""
+"""A device that fails for good: every caller gets an error at once, and the process can be ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a region is filled with before it is repainted."""
+"""Filling a region from its surroundings before it is repainted."""
 
 from __future__ import annotations
 

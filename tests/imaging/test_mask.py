@@ -57,7 +57,7 @@ def test_pinhole_touching_outside_at_corner_is_filled():
 
 
 def test_spiral_is_one_piece():
-    """A long way round: every arm is found to be the same product."""
+    """Every arm is connected only through all the others."""
     mask = np.zeros((101, 101), np.uint8)
     row, column, step, reach = 50, 50, 0, 2
     while 0 <= row < 101 and 0 <= column < 101 and reach < 90:

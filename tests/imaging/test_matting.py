@@ -37,7 +37,7 @@ def test_slightly_large_mask_shrinks_to_product():
 
 def test_mask_is_unchanged_away_from_edge():
     photo, _ = _photo_of_a_disc(30)
-    _, large = _photo_of_a_disc(70)  # the segmenter's word: the ring between belongs to the product
+    _, large = _photo_of_a_disc(70)  # as segmented: the ring between belongs to the product
     refined = refine(photo, large)
     y, x = np.mgrid[:200, :200]
     distance = np.hypot(y - 100, x - 100)

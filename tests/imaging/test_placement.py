@@ -219,6 +219,6 @@ def test_cut_off_product_gives_warning(rows: tuple[int, int], columns: tuple[int
     if words == "the top and the bottom":
         mask[45:60, 60:] = 255  # touches the right border, too little to be cut there
     found = find_product(Pixels(np.zeros((100, 80, 3), np.uint8)), ProductMask(mask))
-    said = cut_off_warning(found)
-    assert (said is None) == (words is None)
-    assert said is None or f"cuts the product off at {words}," in said
+    warning = cut_off_warning(found)
+    assert (warning is None) == (words is None)
+    assert warning is None or f"cuts the product off at {words}," in warning

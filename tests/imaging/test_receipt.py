@@ -1,4 +1,4 @@
-"""The figures on a picture's receipt tell what was done to it."""
+"""The figures of a picture's receipt: identity, expansion and seam."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from testing.pictures import disc, noise
 
 CANVAS = Size(height=128, width=160)
 PLACED = place_at(disc(50), CANVAS, Placement(scale=0.5, x=0.5, y=0.9))
-NOBODY = ProductMask(np.zeros((128, 160), np.uint8))
+NO_PRODUCT = ProductMask(np.zeros((128, 160), np.uint8))
 
 
 def _found(*masks: np.ndarray) -> MaskProposals:
@@ -49,7 +49,9 @@ def test_expansion_is_outside_area_over_product_area():
     everything = np.full_like(mask, 255)
     assert more >= 200
     assert expansion(_found(everything, grown, part), PLACED) == pytest.approx(more / area)
-    assert expansion(_found(everything, stray, part), PLACED) == pytest.approx(more / area), "a stray is no growth"
+    assert expansion(_found(everything, stray, part), PLACED) == pytest.approx(more / area), (
+        "a detached piece is no growth"
+    )
     assert expansion(_found(everything, mask, part), PLACED) == 0
 
 
@@ -57,8 +59,8 @@ def test_seam_is_step_but_not_texture():
     masks = [PaintMask(np.repeat(rows, 160, axis=1).astype(np.uint8)) for rows in _halves()]
     texture = noise(128, 160, seed=2)
     stepped = np.where(np.arange(128)[:, None, None] < 64, 20, 200).astype(np.uint8) + np.zeros((1, 160, 3), np.uint8)
-    assert seam(texture, masks, NOBODY) == pytest.approx(1, abs=0.1)  # noise of 160 columns
-    assert seam(Pixels(stepped), masks, NOBODY) == 181
+    assert seam(texture, masks, NO_PRODUCT) == pytest.approx(1, abs=0.1)  # noise of 160 columns
+    assert seam(Pixels(stepped), masks, NO_PRODUCT) == 181
 
 
 def test_product_edge_is_no_seam():

@@ -1,4 +1,4 @@
-"""What the ground mirrors."""
+"""The product's reflection on the ground."""
 
 from __future__ import annotations
 

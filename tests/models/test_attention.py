@@ -55,7 +55,7 @@ NAMES: dict[type, str] = {AttnProcessor2_0: "sdpa", XFormersAttnProcessor: "xfor
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
-    """Puts a library in the place of xformers where diffusers looks for it, or none."""
+    """Replaces the xformers that diffusers imports, or removes it."""
 
     def put(memory_efficient_attention: Any) -> None:
         library = memory_efficient_attention and SimpleNamespace(

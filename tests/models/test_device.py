@@ -1,4 +1,4 @@
-"""Device, precision, and failures of memory as ours."""
+"""The choice of device and precision, and the translation of device errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The story of one advert, driven by hand: what it asks for, in which order, and what it makes of the pixels."""
+"""The pipeline of one advert: its model calls, their order, and the pixels of its result."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_advert_calls_background_then_lower_then_upper():
 def test_joint_layers_are_one_pass_with_prompts_by_region():
     one_by_one, _ = run(request())
     passes, advert = run(request(joint=True))
-    assert [type(ask) for ask in passes] == [Inpaint], "of a background nothing would be seen"
+    assert [type(call) for call in passes] == [Inpaint], "no background would be visible"
     joint, lower, upper = passes[0], *one_by_one[1:]
     assert isinstance(joint, Inpaint)
     assert isinstance(lower, Inpaint)
@@ -112,14 +112,14 @@ def test_joint_layers_are_one_pass_with_prompts_by_region():
 def test_joint_layers_with_visible_background_generate_it():
     middle = InpaintLayer(region=(0.5, 0.8), prompt="sand", negative_prompt="")
     passes, advert = run(request(layers=(middle,), joint=True))
-    assert [type(ask) for ask in passes] == [Generate, Inpaint]
+    assert [type(call) for call in passes] == [Generate, Inpaint]
     assert advert.intermediates is not None
     assert advert.intermediates.background is not None
 
 
 def test_each_pass_has_own_noise_seed():
     passes, _ = run(request())
-    seeds = [ask.noise_seed for ask in passes]
+    seeds = [call.noise_seed for call in passes]
     assert seeds == [7, noise_seed(7, 1), noise_seed(7, 2)]
     assert len(set(seeds)) == 3
 
@@ -131,7 +131,7 @@ def test_masks_repaint_region_but_not_product():
     assert advert.split is not None
     line = round(advert.split * CANVAS.height)
     solid = advert.intermediates.mask >= 128
-    lower, upper = (ask.mask for ask in passes if isinstance(ask, Inpaint))
+    lower, upper = (call.mask for call in passes if isinstance(call, Inpaint))
     assert not lower[solid].any()
     assert not upper[solid].any()
     assert (lower[line:][~solid[line:]] == 255).all()
@@ -149,13 +149,13 @@ def test_layer_behind_product_does_not_depend_on_product():
     assert isinstance(upper, Inpaint)
     assert isinstance(other_lower, Inpaint)
     assert isinstance(other_upper, Inpaint)
-    assert (lower.canvas != other_lower.canvas).any(), "what the product stands on is painted with it in sight"
+    assert (lower.canvas != other_lower.canvas).any(), "the model sees the product when it paints the ground"
     np.testing.assert_array_equal(upper.canvas, other_upper.canvas)
     assert advert.intermediates is not None
     place, solid = advert.intermediates.mask > 0, advert.intermediates.mask >= 128
-    assert (upper.mask[place] == 255).all(), "what is behind it is painted there, too"
+    assert (upper.mask[place] == 255).all(), "the background is painted behind the product, too"
     first, second = advert.intermediates.passes
-    np.testing.assert_array_equal(second[solid], first[solid], "and the product is seen again afterwards")
+    np.testing.assert_array_equal(second[solid], first[solid], "and the product is visible again afterwards")
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(REGIONS, 2)) + [(region,) for region in REGIONS])
@@ -199,29 +199,29 @@ def test_placement_outside_canvas_is_moved_with_warning():
 
 def test_background_task_is_one_pass_without_product():
     passes, advert = run(request(task="background", layers=()))
-    assert [type(ask) for ask in passes] == [Generate]
+    assert [type(call) for call in passes] == [Generate]
     assert advert.placed is None
 
 
 def test_inpainted_region_starts_from_surrounding_colours():
-    (ask,), _ = run(request(task="inpaint", placement="original", layers=(LOWER,), fill=True))
+    (call,), _ = run(request(task="inpaint", placement="original", layers=(LOWER,), fill=True))
     (plain,), _ = run(request(task="inpaint", placement="original", layers=(LOWER,)))
-    assert isinstance(ask, Inpaint)
+    assert isinstance(call, Inpaint)
     assert isinstance(plain, Inpaint)
-    assert (ask.strength, plain.strength) == (0.85, 1.0)
-    repainted = ask.mask > 0
-    np.testing.assert_array_equal(ask.canvas[~repainted], plain.canvas[~repainted])
-    assert (ask.canvas[repainted] != plain.canvas[repainted]).any()
+    assert (call.strength, plain.strength) == (0.85, 1.0)
+    repainted = call.mask > 0
+    np.testing.assert_array_equal(call.canvas[~repainted], plain.canvas[~repainted])
+    assert (call.canvas[repainted] != plain.canvas[repainted]).any()
     kept = replace(LOWER, strength=0.4)
-    (ask,), _ = run(request(task="inpaint", placement="original", layers=(kept,), fill=True))
-    assert isinstance(ask, Inpaint)
-    assert ask.strength == 0.4
-    np.testing.assert_array_equal(ask.canvas, plain.canvas)
+    (call,), _ = run(request(task="inpaint", placement="original", layers=(kept,), fill=True))
+    assert isinstance(call, Inpaint)
+    assert call.strength == 0.4
+    np.testing.assert_array_equal(call.canvas, plain.canvas)
 
 
 def test_inpaint_task_starts_from_photo():
     passes, advert = run(request(task="inpaint", placement="original", layers=(LOWER,)))
-    assert [type(ask) for ask in passes] == [Inpaint]
+    assert [type(call) for call in passes] == [Inpaint]
     assert advert.placed is not None
     assert advert.split is not None
     first = passes[0]
@@ -239,7 +239,7 @@ def test_inpaint_task_starts_from_photo():
 def test_large_canvas_is_painted_at_model_size():
     canvas = Size(height=270, width=480)
     passes, advert = run(request(canvas=canvas, model_size=Size(height=72, width=128), shadow=0.4))
-    sizes = [ask.size if isinstance(ask, Generate) else ask.canvas.shape[:2] for ask in passes]
+    sizes = [call.size if isinstance(call, Generate) else call.canvas.shape[:2] for call in passes]
     assert sizes == [Size(height=72, width=128), (72, 128), (72, 128)]
     assert advert.picture.shape == (270, 480, 3)
     assert advert.placed is not None
@@ -305,16 +305,17 @@ def test_product_is_sharp_at_1920_pixels(canvas: Size):
 def test_enlarged_scene_hides_small_product():
     white = find_product(Pixels(np.full((120, 100, 3), 255, np.uint8)), product().mask)
     canvas, scene = Size(height=270, width=480), Size(height=72, width=128)
-    asked = request(canvas=canvas, model_size=scene)
+    advert_request = request(canvas=canvas, model_size=scene)
     results: Results = {
         FindProduct: lambda _: white,
         Generate: lambda _: plain(scene, 0),
         Inpaint: lambda _: plain(scene, 0),
     }
-    _, advert = drive(compose(asked, 7), results)
+    _, advert = drive(compose(advert_request, 7), results)
     assert advert.intermediates is not None
     outside = (
-        erode(ProductMask(np.where(advert.intermediates.mask < 128, 255, 0).astype(np.uint8)), asked.feather) == 255
+        erode(ProductMask(np.where(advert.intermediates.mask < 128, 255, 0).astype(np.uint8)), advert_request.feather)
+        == 255
     )
     assert advert.picture[outside].max() == 0
 
@@ -323,7 +324,7 @@ def test_enlarged_scene_hides_small_product():
     ("grown_by", "agreements"), [((60, 0, 30), (0.1, 0.1, 0.1)), ((0, 0, 0), (0.1, 0.4, 0.2))], ids=["growth", "words"]
 )
 def test_best_candidate_is_kept_with_its_seed(grown_by: tuple[int, ...], agreements: tuple[float, ...]):
-    asked = request(candidates=3)
+    advert_request = request(candidates=3)
     growths, scores = iter(grown_by), iter(agreements)
 
     def grown(call: Segment) -> MaskProposals:
@@ -332,7 +333,7 @@ def test_best_candidate_is_kept_with_its_seed(grown_by: tuple[int, ...], agreeme
         return MaskProposals(masks=masks, scores=(0.9, 0.5, 0.1))
 
     results: Results = {FindProduct: lambda _: product(), Segment: grown, Score: lambda _: next(scores)}
-    calls, advert = drive(compose(asked, 7), results)
+    calls, advert = drive(compose(advert_request, 7), results)
     seeds = [call.noise_seed for call in calls if isinstance(call, Generate)]
     scored = [call for call in calls if isinstance(call, Score)]
     assert len(set(seeds)) == 3

@@ -1,4 +1,4 @@
-"""The real script against a Docker and an AWS that only remember: what it asks of them, when, and what it says."""
+"""The real script against a fake Docker and AWS: its calls, their order, and its messages."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
-    """A checkout to release from, and a PATH with the stand-ins and what else the script needs, nothing more."""
+class Workspace:
+    """A checkout to release from, and a PATH with the fake commands and the tools that the script needs."""
 
     checkout: Path
     programs: Path
-    place: Path
+    folder: Path
 
     def run(self, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": str(self.programs), "HOME": str(self.place), "GIT_CONFIG_NOSYSTEM": "1"} | variables
+        environment = {"PATH": str(self.programs), "HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1"} | variables
         command = [str(self.checkout / "build_and_push.sh"), *options]
-        return subprocess.run(command, env=environment, cwd=self.place, capture_output=True, text=True, check=False)
+        return subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, text=True, check=False)
 
-    def change(self, **facts: Any) -> None:
-        path = self.place / "world.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+    def change(self, **changes: Any) -> None:
+        path = self.folder / "state.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
-    def world(self) -> dict[str, Any]:
-        return json.loads((self.place / "world.json").read_text())
+    def state(self) -> dict[str, Any]:
+        return json.loads((self.folder / "state.json").read_text())
 
     def calls(self) -> list[list[str]]:
-        path = self.place / "calls.jsonl"
+        path = self.folder / "calls.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def steps(self) -> list[str]:
@@ -56,7 +56,7 @@ class Desk:
         return subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
 
 
-Released = tuple[Desk, subprocess.CompletedProcess[str]]
+Released = tuple[Workspace, subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -84,19 +84,19 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(checkout: Path, tmp_path: Path) -> Desk:
+def workspace(checkout: Path, tmp_path: Path) -> Workspace:
     return set_up(checkout, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def released(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Released:
-    """A first release, to look at from several sides."""
-    desk = set_up(checkout, tmp_path_factory.mktemp("released"))
-    return desk, desk.run("--repository", "team/adverts", "--base-image", "my base:1")
+    """A first release, shared by the tests that only read it."""
+    workspace = set_up(checkout, tmp_path_factory.mktemp("released"))
+    return workspace, workspace.run("--repository", "team/adverts", "--base-image", "my base:1")
 
 
-def set_up(checkout: Path, tmp_path: Path) -> Desk:
-    """A desk with a copy of the checkout, before an account in which nothing is yet."""
+def set_up(checkout: Path, tmp_path: Path) -> Workspace:
+    """A workspace with a copy of the checkout, and an empty account."""
     programs = tmp_path / "programs"
     programs.mkdir()
     for tool in TOOLS:
@@ -104,9 +104,9 @@ def set_up(checkout: Path, tmp_path: Path) -> Desk:
     (programs / "env").symlink_to("/usr/bin/env")
     for name in ("docker", "aws"):
         program = programs / name
-        program.write_text(f"#!{sys.executable} -IS\n" + (Path(__file__).parent / "stand_in.py").read_text())
+        program.write_text(f"#!{sys.executable} -IS\n" + (Path(__file__).parent / "fake_commands.py").read_text())
         program.chmod(0o755)
-    world = {
+    state = {
         "engine": True,
         "buildx": True,
         "builds": True,
@@ -121,15 +121,17 @@ def set_up(checkout: Path, tmp_path: Path) -> Desk:
         "built": "",
         "logged_in": "",
     }
-    (tmp_path / "world.json").write_text(json.dumps(world))
-    return Desk(checkout=Path(shutil.copytree(checkout, tmp_path / "checkout")), programs=programs, place=tmp_path)
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    return Workspace(
+        checkout=Path(shutil.copytree(checkout, tmp_path / "checkout")), programs=programs, folder=tmp_path
+    )
 
 
 def test_first_run_creates_repository_pushes_and_prints_uri(released: Released):
-    desk, done = released
+    workspace, done = released
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{HOST}/team/adverts:1.2.3-{desk.commit()[:12]}\n"
-    assert desk.steps() == [
+    assert done.stdout == f"{HOST}/team/adverts:1.2.3-{workspace.commit()[:12]}\n"
+    assert workspace.steps() == [
         "docker version",
         "docker buildx version",
         "aws configure get",
@@ -147,79 +149,79 @@ def test_first_run_creates_repository_pushes_and_prints_uri(released: Released):
 
 
 def test_repository_has_scanning_immutable_tags_and_expiry(released: Released):
-    desk, _ = released
-    repository = desk.world()["repositories"]["team/adverts"]
+    workspace, _ = released
+    repository = workspace.state()["repositories"]["team/adverts"]
     assert (repository["mutability"], repository["scanning"]) == ("IMMUTABLE", "scanOnPush=true")
     (rule,) = repository["policy"]["rules"]
     assert (rule["selection"]["tagStatus"], rule["action"]) == ("untagged", {"type": "expire"})
 
 
-def test_second_run_changes_nothing(desk: Desk):
-    first = desk.run()
-    before, world = len(desk.calls()), desk.world()
-    second = desk.run()
+def test_second_run_changes_nothing(workspace: Workspace):
+    first = workspace.run()
+    before, state = len(workspace.calls()), workspace.state()
+    second = workspace.run()
     assert (second.returncode, second.stdout) == (0, first.stdout)
     assert "there already" in second.stderr
-    assert desk.world() == world
-    assert {step.rpartition(" ")[2] for step in desk.steps()[before:]}.isdisjoint({"build", "push", "login"})
+    assert workspace.state() == state
+    assert {step.rpartition(" ")[2] for step in workspace.steps()[before:]}.isdisjoint({"build", "push", "login"})
 
 
-def test_existing_repository_is_unchanged(desk: Desk):
-    desk.change(repositories={"inpaint-server": {"policy": "somebody's"}})
-    assert desk.run().returncode == 0
-    assert desk.world()["repositories"] == {"inpaint-server": {"policy": "somebody's"}}
+def test_existing_repository_is_unchanged(workspace: Workspace):
+    workspace.change(repositories={"inpaint-server": {"policy": "somebody's"}})
+    assert workspace.run().returncode == 0
+    assert workspace.state()["repositories"] == {"inpaint-server": {"policy": "somebody's"}}
 
 
 def test_build_has_platform_version_and_revision(released: Released):
-    desk, _ = released
-    (build,) = (words for words in desk.calls() if words[:3] == ["docker", "buildx", "build"])
+    workspace, _ = released
+    (build,) = (words for words in workspace.calls() if words[:3] == ["docker", "buildx", "build"])
     arguments = dict(value.split("=", 1) for name, value in pairwise(build) if name == "--build-arg")
     assert int(arguments.pop("SOURCE_DATE_EPOCH")) > 1_700_000_000
-    assert arguments == {"VERSION": "1.2.3", "REVISION": desk.commit(), "BASE_IMAGE": "my base:1"}
+    assert arguments == {"VERSION": "1.2.3", "REVISION": workspace.commit(), "BASE_IMAGE": "my base:1"}
     assert build[build.index("--platform") + 1] == "linux/amd64"
     assert {"--provenance=false", "--sbom=false", "type=docker,oci-mediatypes=false"} <= set(build)
-    assert build[-1] == str(desk.checkout)
+    assert build[-1] == str(workspace.checkout)
 
 
 def test_password_is_passed_on_stdin(released: Released):
-    desk, _ = released
-    assert desk.world()["logged_in"] == HOST
-    assert PASSWORD not in (desk.place / "calls.jsonl").read_text()
+    workspace, _ = released
+    assert workspace.state()["logged_in"] == HOST
+    assert PASSWORD not in (workspace.folder / "calls.jsonl").read_text()
 
 
 @pytest.mark.parametrize(
     ("region", "domain"),
     [("cn-north-1", "amazonaws.com.cn"), ("us-gov-west-1", "amazonaws.com")],
 )
-def test_registry_host_by_partition(desk: Desk, region: str, domain: str):
-    done = desk.run("--region", region)
+def test_registry_host_by_partition(workspace: Workspace, region: str, domain: str):
+    done = workspace.run("--region", region)
     host = f"123456789012.dkr.ecr.{region}.{domain}"
     assert done.stdout.startswith(f"{host}/inpaint-server:")
-    assert desk.world()["logged_in"] == host
+    assert workspace.state()["logged_in"] == host
 
 
-def test_region_from_option_environment_or_profile(desk: Desk):
+def test_region_from_option_environment_or_profile(workspace: Workspace):
     answers = [
-        desk.run("--dry-run", "--region", "ap-south-1", AWS_REGION="us-east-2", AWS_DEFAULT_REGION="us-west-2"),
-        desk.run("--dry-run", AWS_REGION="us-east-2", AWS_DEFAULT_REGION="us-west-2"),
-        desk.run("--dry-run", AWS_DEFAULT_REGION="us-west-2"),
+        workspace.run("--dry-run", "--region", "ap-south-1", AWS_REGION="us-east-2", AWS_DEFAULT_REGION="us-west-2"),
+        workspace.run("--dry-run", AWS_REGION="us-east-2", AWS_DEFAULT_REGION="us-west-2"),
+        workspace.run("--dry-run", AWS_DEFAULT_REGION="us-west-2"),
     ]
     regions = [set(re.findall(r"--region (\S+)", answer.stdout)) for answer in answers]
     assert regions == [{"ap-south-1"}, {"us-east-2"}, {"us-west-2"}]
-    desk.change(profile_region="eu-central-1")
-    assert ".eu-central-1." in desk.run().stdout
+    workspace.change(profile_region="eu-central-1")
+    assert ".eu-central-1." in workspace.run().stdout
 
 
 @pytest.mark.parametrize("tool", ["docker", "aws", "git"])
-def test_missing_program_is_named(desk: Desk, tool: str):
-    (desk.programs / tool).unlink()
-    done = desk.run()
+def test_missing_program_is_named(workspace: Workspace, tool: str):
+    (workspace.programs / tool).unlink()
+    done = workspace.run()
     assert (done.returncode, done.stdout) == (1, "")
     assert f"{tool} is not installed: install " in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("facts", "sentence"),
+    ("changes", "sentence"),
     [
         ({"engine": False}, "Docker's engine does not answer: start it"),
         ({"buildx": False}, "Docker has no buildx: install"),
@@ -231,70 +233,70 @@ def test_missing_program_is_named(desk: Desk, tool: str):
         ({"password": "another"}, "Docker cannot log in to"),
     ],
 )
-def test_problem_is_reported_before_build(desk: Desk, facts: dict[str, Any], sentence: str):
-    desk.change(**facts)
-    done = desk.run()
+def test_problem_is_reported_before_build(workspace: Workspace, changes: dict[str, Any], sentence: str):
+    workspace.change(**changes)
+    done = workspace.run()
     assert (done.returncode, done.stdout) == (1, "")
     assert sentence in done.stderr.splitlines()[-1]
-    assert "docker buildx build" not in desk.steps()
+    assert "docker buildx build" not in workspace.steps()
 
 
-def test_denied_lookup_creates_no_repository(desk: Desk):
-    desk.change(denied="describe-repositories")
-    desk.run()
-    assert desk.world()["repositories"] == {}
+def test_denied_lookup_creates_no_repository(workspace: Workspace):
+    workspace.change(denied="describe-repositories")
+    workspace.run()
+    assert workspace.state()["repositories"] == {}
 
 
-def test_failed_build_pushes_nothing(desk: Desk):
-    desk.change(builds=False)
-    done = desk.run()
+def test_failed_build_pushes_nothing(workspace: Workspace):
+    workspace.change(builds=False)
+    done = workspace.run()
     assert (done.returncode, done.stdout) == (1, "")
     assert "The build failed" in done.stderr
-    assert "docker push" not in desk.steps()
+    assert "docker push" not in workspace.steps()
 
 
-def test_oci_manifest_is_refused_on_every_run(desk: Desk):
-    desk.change(pushes_as=OCI_MANIFEST)
+def test_oci_manifest_is_refused_on_every_run(workspace: Workspace):
+    workspace.change(pushes_as=OCI_MANIFEST)
     for _ in range(2):
-        done = desk.run()
+        done = workspace.run()
         assert (done.returncode, done.stdout) == (1, "")
         assert OCI_MANIFEST in done.stderr
         assert "aws ecr batch-delete-image --region eu-west-1" in done.stderr
-    assert desk.steps().count("docker push") == 1
+    assert workspace.steps().count("docker push") == 1
 
 
 @pytest.mark.parametrize("dirt", ["src/inpaint_server/__init__.py", "new.txt"])
-def test_dirty_checkout_is_refused(desk: Desk, dirt: str):
-    with (desk.checkout / dirt).open("a") as file:
+def test_dirty_checkout_is_refused(workspace: Workspace, dirt: str):
+    with (workspace.checkout / dirt).open("a") as file:
         file.write("\n")
-    done = desk.run()
-    assert (done.returncode, done.stdout, desk.calls()) == (1, "", [])
+    done = workspace.run()
+    assert (done.returncode, done.stdout, workspace.calls()) == (1, "", [])
     assert "--allow-dirty" in done.stderr
 
 
-def test_dirty_image_has_dirty_tag_and_revision(desk: Desk):
-    (desk.checkout / "new.txt").touch()
-    done = desk.run("--allow-dirty")
-    assert re.search(rf":1\.2\.3-{desk.commit()[:12]}-dirty\.\d{{8}}T\d{{6}}Z$", done.stdout.strip())
-    (build,) = (words for words in desk.calls() if words[:3] == ["docker", "buildx", "build"])
-    assert f"REVISION={desk.commit()}-dirty" in build
+def test_dirty_image_has_dirty_tag_and_revision(workspace: Workspace):
+    (workspace.checkout / "new.txt").touch()
+    done = workspace.run("--allow-dirty")
+    assert re.search(rf":1\.2\.3-{workspace.commit()[:12]}-dirty\.\d{{8}}T\d{{6}}Z$", done.stdout.strip())
+    (build,) = (words for words in workspace.calls() if words[:3] == ["docker", "buildx", "build"])
+    assert f"REVISION={workspace.commit()}-dirty" in build
 
 
-def test_checkout_without_commit_is_refused(desk: Desk):
-    shutil.rmtree(desk.checkout / ".git")
-    done = desk.run(GIT_CEILING_DIRECTORIES=str(desk.place))
+def test_checkout_without_commit_is_refused(workspace: Workspace):
+    shutil.rmtree(workspace.checkout / ".git")
+    done = workspace.run(GIT_CEILING_DIRECTORIES=str(workspace.folder))
     assert done.returncode == 1
     assert "is no git checkout with a commit" in done.stderr
 
 
-def test_dry_run_prints_calls_without_calling(desk: Desk):
+def test_dry_run_prints_calls_without_calling(workspace: Workspace):
     options = ("--region", "eu-west-1", "--base-image", "it's mine")
-    assert desk.run(*options).returncode == 0
-    called = [words for words in desk.calls() if words[1] != "version" and words[2:] != ["version"]]
+    assert workspace.run(*options).returncode == 0
+    called = [words for words in workspace.calls() if words[1] != "version" and words[2:] != ["version"]]
     for name in ("docker", "aws", "calls.jsonl"):
-        next(desk.place.rglob(name)).unlink()
-    printed = desk.run(*options, "--dry-run")
-    assert (printed.returncode, desk.calls()) == (0, [])
+        next(workspace.folder.rglob(name)).unlink()
+    printed = workspace.run(*options, "--dry-run")
+    assert (printed.returncode, workspace.calls()) == (0, [])
     lines = [line for text in printed.stdout.splitlines() for line in text.replace("REGISTRY", HOST).split(" | ")]
     assert sorted(map(shlex.split, lines)) == sorted(called)
 
@@ -307,14 +309,14 @@ def test_dry_run_prints_calls_without_calling(desk: Desk):
         (["--repository", "--dry-run"], "--repository needs a value"),
     ],
 )
-def test_wrong_option_is_named(desk: Desk, options: list[str], sentence: str):
-    done = desk.run(*options)
-    assert (done.returncode, done.stdout, desk.calls()) == (2, "", [])
+def test_wrong_option_is_named(workspace: Workspace, options: list[str], sentence: str):
+    done = workspace.run(*options)
+    assert (done.returncode, done.stdout, workspace.calls()) == (2, "", [])
     assert sentence in done.stderr
 
 
-def test_help_needs_nothing(desk: Desk):
-    done = desk.run("--help")
+def test_help_needs_nothing(workspace: Workspace):
+    done = workspace.run("--help")
     assert done.returncode == 0
     assert {"--repository", "--region", "--base-image", "--allow-dirty", "--dry-run"} <= set(done.stdout.split())
 

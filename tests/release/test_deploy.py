@@ -1,4 +1,4 @@
-"""`inpaint-server deploy` against an AWS that only remembers: what it makes, what it leaves alone, what it leaves."""
+"""`inpaint-server deploy` against a mocked AWS: the resources that it creates, keeps and deletes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from inpaint_server.deploy.account import Account, connect, one_sentence
 from inpaint_server.deploy.deployment import CannotDeploy, Catalogue, Container, Fleet
 from inpaint_server.deploy.invoke import invoke
 from inpaint_server.settings import Settings
-from tests.release import cloud
+from tests.release import fake_aws
 
 PREFIX = "s3://weights/bundles/1/"
 ARCHIVE = "s3://weights/bundles/1.tar.gz"
@@ -30,26 +30,26 @@ SCALING: dict[str, str] = {"ServiceNamespace": "sagemaker"}
 
 @pytest.fixture(scope="module")
 def clients() -> Iterator[Account]:
-    """Made once: it takes longer than a test."""
+    """Created once: this takes longer than a test."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        cloud.configure(monkeypatch)
+        fake_aws.configure(monkeypatch)
         yield connect(None)
 
 
 @pytest.fixture
 def account(clients: Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    with cloud.account(monkeypatch):
-        clients.s3.create_bucket(Bucket="weights", CreateBucketConfiguration={"LocationConstraint": cloud.REGION})
+    with fake_aws.account(monkeypatch):
+        clients.s3.create_bucket(Bucket="weights", CreateBucketConfiguration={"LocationConstraint": fake_aws.REGION})
         yield clients
 
 
 def container(name: str = "adverts", **changes: Any) -> Container:
-    given: dict[str, Any] = {"name": name, "image": cloud.IMAGE, "weights": PREFIX, "role": cloud.ROLE, **changes}
+    given: dict[str, Any] = {"name": name, "image": fake_aws.IMAGE, "weights": PREFIX, "role": fake_aws.ROLE, **changes}
     return Container(**given)
 
 
-def everything(account: Account) -> list[str]:
-    """Every resource of the account that a deployment could have made, but for jobs, which cannot be deleted."""
+def resources(account: Account) -> list[str]:
+    """Every resource of the account that a deployment may create, except jobs, which cannot be deleted."""
     sagemaker, autoscaling = account.sagemaker, account.autoscaling
     return sorted(
         [
@@ -76,8 +76,8 @@ def model_of(account: Account, name: str) -> dict[str, Any]:
 def test_real_time_endpoint_has_documented_resources(account: Account):
     lifecycle.make_real_time(account, container(environment={"INPAINT_QUEUE": "16"}), Fleet(maximum=3, target=5))
     model = model_of(account, "adverts")
-    assert model["ExecutionRoleArn"] == cloud.ROLE
-    assert model["PrimaryContainer"]["Image"] == cloud.IMAGE
+    assert model["ExecutionRoleArn"] == fake_aws.ROLE
+    assert model["PrimaryContainer"]["Image"] == fake_aws.IMAGE
     assert model["PrimaryContainer"]["Environment"] == {"INPAINT_QUEUE": "16"}
     assert model["PrimaryContainer"]["ModelDataSource"]["S3DataSource"] == {
         "S3Uri": PREFIX,
@@ -129,7 +129,7 @@ def test_asynchronous_endpoint_scales_by_backlog_to_zero(account: Account):
             "S3FailurePath": "s3://weights/answers/failures",
         },
     }
-    # The server gives up before the platform does, so that the caller is told by the server.
+    # The server gives up before the platform does, so that the caller gets the server's error.
     deadline = float(model_of(account, "adverts")["PrimaryContainer"]["Environment"]["INPAINT_DEADLINE_S"])
     assert 60 < deadline < requests.INVOCATION_TIMEOUT_S
     [target] = account.autoscaling.describe_scalable_targets(**SCALING)["ScalableTargets"]
@@ -162,16 +162,16 @@ def test_batch_job_splits_and_joins_lines(account: Account):
 def test_batch_job_with_prefix_is_refused(account: Account):
     with pytest.raises(CannotDeploy, match="one archive only"):
         lifecycle.start_batch(account, container(), Catalogue(requests="s3://weights/in.jsonl", answers=ANSWERS))
-    assert everything(account) == []
+    assert resources(account) == []
 
 
 def test_redeployment_replaces_only_changed_values(account: Account):
     lifecycle.make_real_time(account, container(), Fleet())
-    first = everything(account)
+    first = resources(account)
     lifecycle.make_real_time(account, container(), Fleet())
-    assert everything(account) == first
+    assert resources(account) == first
     lifecycle.make_real_time(account, container(weights="s3://weights/bundles/2/"), Fleet())
-    second = everything(account)
+    second = resources(account)
     assert len(second) == len(first)
     assert set(second).isdisjoint(item for item in first if item.startswith(("model", "config")))
     source = model_of(account, "adverts")["PrimaryContainer"]["ModelDataSource"]["S3DataSource"]
@@ -180,20 +180,20 @@ def test_redeployment_replaces_only_changed_values(account: Account):
 
 def test_rolled_back_update_deletes_nothing(account: Account, monkeypatch: pytest.MonkeyPatch):
     lifecycle.make_real_time(account, container(), Fleet())
-    before = everything(account)
-    monkeypatch.setattr(cloud, "ROLLED_BACK", ["adverts"])
+    before = resources(account)
+    monkeypatch.setattr(fake_aws, "ROLLED_BACK", ["adverts"])
     with pytest.raises(CannotDeploy, match="does not serve adverts-"):
         lifecycle.make_real_time(account, container(weights="s3://weights/bundles/2/"), Fleet())
-    assert set(before) <= set(everything(account))
+    assert set(before) <= set(resources(account))
 
 
 def test_endpoint_keeps_model_of_running_job(account: Account):
     catalogue = Catalogue(requests="s3://weights/in.jsonl", answers=ANSWERS)
     job = lifecycle.start_batch(account, container(weights=ARCHIVE), catalogue)
-    sagemaker_backends[cloud.ACCOUNT][cloud.REGION].transform_jobs[job].transform_job_status = "InProgress"
-    before = everything(account)
+    sagemaker_backends[fake_aws.ACCOUNT][fake_aws.REGION].transform_jobs[job].transform_job_status = "InProgress"
+    before = resources(account)
     lifecycle.make_real_time(account, container(), Fleet())
-    assert set(before) <= set(everything(account))
+    assert set(before) <= set(resources(account))
 
 
 def test_delete_leaves_nothing_behind(account: Account):
@@ -201,10 +201,10 @@ def test_delete_leaves_nothing_behind(account: Account):
     lifecycle.make_asynchronous(account, container("later"), Fleet(minimum=0), ANSWERS)
     catalogue = Catalogue(requests="s3://weights/in.jsonl", answers=ANSWERS)
     job = lifecycle.start_batch(account, container("spring", weights=ARCHIVE), catalogue)
-    sagemaker_backends[cloud.ACCOUNT][cloud.REGION].transform_jobs[job].transform_job_status = "InProgress"
-    assert len(everything(account)) == 13
+    sagemaker_backends[fake_aws.ACCOUNT][fake_aws.REGION].transform_jobs[job].transform_job_status = "InProgress"
+    assert len(resources(account)) == 13
     removed = [line for name in ("now", "later", "spring") for line in lifecycle.delete(account, name)]
-    assert everything(account) == []
+    assert resources(account) == []
     assert account.sagemaker.describe_transform_job(TransformJobName=job)["TransformJobStatus"] == "Stopped"
     assert len(removed) == 14
     assert list(lifecycle.delete(account, "now")) == []
@@ -224,11 +224,11 @@ def test_delete_keeps_foreign_resources(account: Account):
         Statistic="Average",
         ComparisonOperator="GreaterThanThreshold",
     )
-    before = everything(account)
+    before = resources(account)
     lifecycle.make_real_time(account, container("adverts"), Fleet())
-    assert everything(account) != before
+    assert resources(account) != before
     assert list(lifecycle.delete(account, "adverts"))
-    assert everything(account) == before
+    assert resources(account) == before
 
 
 def test_foreign_endpoint_is_unchanged(account: Account):
@@ -243,7 +243,7 @@ def test_foreign_endpoint_is_unchanged(account: Account):
 
 def test_failed_endpoint_error_has_reason_and_log(account: Account):
     lifecycle.make_real_time(account, container(), Fleet())
-    endpoint: Any = sagemaker_backends[cloud.ACCOUNT][cloud.REGION].endpoints["adverts"]
+    endpoint: Any = sagemaker_backends[fake_aws.ACCOUNT][fake_aws.REGION].endpoints["adverts"]
     endpoint.endpoint_status, endpoint.failure_reason = "Failed", "The container did not pass the ping health check."
     with pytest.raises(CannotDeploy, match=r"did not pass the ping .*/aws/sagemaker/Endpoints/adverts"):
         lifecycle.make_real_time(account, container(), Fleet())
@@ -256,13 +256,13 @@ def test_invoke_real_time_and_asynchronous(account: Account, tmp_path: Path):
     body.write_text("{}")
     with Stubber(account.runtime) as runtime:
         expected = {"Body": b"{}", "ContentType": "application/json", "Accept": "image/png"}
-        told = {"Body": io.BytesIO(b"a picture"), "ContentType": "image/png"}
-        runtime.add_response("invoke_endpoint", told, {"EndpointName": "now", **expected})
+        response = {"Body": io.BytesIO(b"a picture"), "ContentType": "image/png"}
+        runtime.add_response("invoke_endpoint", response, {"EndpointName": "now", **expected})
         assert invoke(account, "now", body, "image/png") == b"a picture"
-    before = everything(account)
-    answer = json.loads(invoke(account, "later", body, "application/json"))  # moto's own words, through S3
+    before = resources(account)
+    answer = json.loads(invoke(account, "later", body, "application/json"))  # moto's own answer, through S3
     assert answer == {"default": "response"}
-    assert everything(account) == before, "the request's object is taken away again"
+    assert resources(account) == before, "the request's object is deleted again"
 
 
 def test_refusal_has_message_of_server(account: Account, tmp_path: Path):
@@ -313,10 +313,10 @@ def test_aws_error_is_one_sentence():
 @pytest.mark.usefixtures("account")
 def test_command_line_deploys_shows_and_deletes():
     runner = CliRunner()
-    made = ["--image", cloud.IMAGE, "--weights", PREFIX, "--role", cloud.ROLE, "--setting", "INPAINT_QUEUE=16"]
+    options = ["--image", fake_aws.IMAGE, "--weights", PREFIX, "--role", fake_aws.ROLE, "--setting", "INPAINT_QUEUE=16"]
     outputs = [
         runner.invoke(app, ["deploy", *words]).output
-        for words in (["real-time", "adverts", *made], ["status", "adverts"], ["delete", "adverts"])
+        for words in (["real-time", "adverts", *options], ["status", "adverts"], ["delete", "adverts"])
     ]
     assert outputs[0] == "adverts serves.\n"
     assert outputs[1].splitlines() == [
@@ -325,7 +325,7 @@ def test_command_line_deploys_shows_and_deletes():
         "  instances: 1 of 1 wanted",
         "  scales: from 1 to 4",
         "  on: ml.g5.xlarge",
-        f"  image: {cloud.IMAGE}",
+        f"  image: {fake_aws.IMAGE}",
     ]
     assert "deleted endpoint adverts\n" in outputs[2]
     gone = runner.invoke(app, ["deploy", "status", "adverts"])

@@ -1,4 +1,4 @@
-"""The commands of docs/release.md and the Dockerfile, as far as they run without a cloud and without an engine."""
+"""The commands of docs/release.md and the Dockerfile, as far as they run without AWS and without Docker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from inpaint_server.cli import app
 from inpaint_server.deploy.account import connect
 from inpaint_server.wire.schema import InvocationRequest
-from tests.release import cloud
+from tests.release import fake_aws
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "release.md").read_text()
@@ -28,16 +28,16 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
 VARIABLES = {
-    "IMAGE": cloud.IMAGE,
+    "IMAGE": fake_aws.IMAGE,
     "WEIGHTS": "s3://weights/bundles/1/",
     "ARCHIVE": "s3://weights/bundles/1.tar.gz",
-    "ROLE": cloud.ROLE,
+    "ROLE": fake_aws.ROLE,
     "BUCKET": "weights",
 }
 
 
 def deploy_commands() -> list[list[str]]:
-    """The words of every `inpaint-server deploy` of the page, its variables filled in, in the page's order."""
+    """The arguments of every `inpaint-server deploy` on the page, variables substituted, in order."""
     lines = "\n".join(shell_lines()).replace("\\\n", " ").splitlines()
     commands = [line.partition("inpaint-server ")[2] for line in lines if "inpaint-server deploy" in line]
     return [shlex.split(Template(command).substitute(VARIABLES)) for command in commands]
@@ -48,9 +48,9 @@ def test_deploy_commands_create_invoke_and_delete(monkeypatch: pytest.MonkeyPatc
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "request.json").write_text("{}")
     runner = CliRunner()
-    with cloud.account(monkeypatch):
+    with fake_aws.account(monkeypatch):
         account = connect(None)
-        account.s3.create_bucket(Bucket="weights", CreateBucketConfiguration={"LocationConstraint": cloud.REGION})
+        account.s3.create_bucket(Bucket="weights", CreateBucketConfiguration={"LocationConstraint": fake_aws.REGION})
         done = [runner.invoke(app, words) for words in deploy_commands()]
         assert [result.exit_code for result in done] == [0] * len(done), [str(result.exception) for result in done]
         assert "serves." in done[0].output

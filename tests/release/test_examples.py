@@ -1,4 +1,4 @@
-"""The notebooks, run one after the other against a real server, as somebody who reads them does."""
+"""The notebooks, run one after the other against a real server."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def outputs(notebook: Any) -> list[Any]:
 def test_notebooks_host_generate_and_clean_up(tmp_path: Path):
     host, generate, clean_up = run_examples.run(tmp_path).values()
     data = [output.get("data", {}) for output in outputs(generate)]
-    assert sum("image/jpeg" in told or "image/png" in told for told in data) == 7
+    assert sum("image/jpeg" in item or "image/png" in item for item in data) == 7
     assert "its address is in place.json" in outputs(host)[0].text
     assert "Nothing runs any more" in outputs(clean_up)[0].text
     assert not (tmp_path / "place.json").exists()
-    told = [json.loads(line) for line in (tmp_path / "server.log").read_text().splitlines() if line.startswith("{")]
-    assert [line["finished"] for line in told if line["event"] == "drained"] == [True]
+    log = [json.loads(line) for line in (tmp_path / "server.log").read_text().splitlines() if line.startswith("{")]
+    assert [line["finished"] for line in log if line["event"] == "drained"] == [True]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""The CloudFormation templates: sound by AWS's own schemas, and the same deployment as the command's."""
+"""The CloudFormation templates: valid by AWS's own schemas, and the same deployment as the command's."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from cfnlint.decode import decode
 
 from inpaint_server.deploy import requests, scaling
 from inpaint_server.deploy.deployment import Container, Fleet
-from tests.release import cloud
+from tests.release import fake_aws
 
 FOLDER = Path(__file__).parents[2] / "infrastructure"
 TEMPLATES = sorted(FOLDER.glob("*.yaml"))
 PSEUDO = {
-    "AWS::AccountId": cloud.ACCOUNT,
-    "AWS::Region": cloud.REGION,
+    "AWS::AccountId": fake_aws.ACCOUNT,
+    "AWS::Region": fake_aws.REGION,
     "AWS::URLSuffix": "amazonaws.com",
     "AWS::Partition": "aws",
     "AWS::StackName": "adverts",
 }
-GIVEN = {
+PARAMETERS = {
     **PSEUDO,
-    "Role": cloud.ROLE,
-    "Tag": cloud.IMAGE.rpartition(":")[2],
+    "Role": fake_aws.ROLE,
+    "Tag": fake_aws.IMAGE.rpartition(":")[2],
     "Bucket": "weights",
     "Weights": "bundles/1/",
     "Target": 5,
@@ -41,11 +41,11 @@ ATTRIBUTES = {
 
 
 class Absent:
-    """AWS::NoValue: the property is not there."""
+    """AWS::NoValue: the property is absent."""
 
 
 class Stack:
-    """A template with its parameters, its functions carried out: as much of CloudFormation as the templates use."""
+    """A template with its parameters, its functions evaluated: as much of CloudFormation as the templates use."""
 
     def __init__(self, name: str, **parameters: Any) -> None:
         template, problems = decode(str(FOLDER / name))
@@ -54,7 +54,7 @@ class Stack:
         defaults = {
             name: parameter["Default"] for name, parameter in template["Parameters"].items() if "Default" in parameter
         }
-        self._values = defaults | GIVEN | parameters
+        self._values = defaults | PARAMETERS | parameters
 
     def properties(self, name: str) -> dict[str, Any]:
         return self._resolve(self._template["Resources"][name]["Properties"])
@@ -96,11 +96,11 @@ class Stack:
             case "Fn::If", [condition, then, otherwise]:
                 return self._resolve(then if self._holds(condition) else otherwise)
             case _:
-                raise AssertionError(f"no stand-in for {function}")
+                raise AssertionError(f"unsupported function {function}")
 
 
 def container() -> Container:
-    return Container(name="adverts", image=cloud.IMAGE, weights="s3://weights/bundles/1/", role=cloud.ROLE)
+    return Container(name="adverts", image=fake_aws.IMAGE, weights="s3://weights/bundles/1/", role=fake_aws.ROLE)
 
 
 def without(request: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def test_template_and_command_deploy_equal_resources(kind: str):
     by_the_command = {
         "Model": without(requests.model(container(), environment), "ModelName"),
         "EndpointConfig": without(requests.endpoint_config("adverts", MODEL, fleet, answers), "EndpointConfigName"),
-        # The command asks for the same with each UpdateEndpoint.
+        # The command requests the same with each UpdateEndpoint.
         "Endpoint": {
             **without(requests.endpoint("adverts", "adverts-config")),
             "RetainAllVariantProperties": True,
@@ -140,7 +140,7 @@ def test_template_and_command_deploy_equal_resources(kind: str):
 
 
 def scaling_policy(request: dict[str, Any]) -> dict[str, Any]:
-    """A policy as a template has it: with its target's id in place of the target's properties."""
+    """A policy as in a template, with its target's id in place of the target's properties."""
     return {**without(request, *scaling.resource("adverts")), "ScalingTargetId": "<ScalableTarget>"}
 
 
@@ -164,4 +164,4 @@ def test_role_has_minimal_permissions():
     ]
     [trust] = role["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "sagemaker.amazonaws.com"}
-    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": cloud.ACCOUNT}}
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": fake_aws.ACCOUNT}}

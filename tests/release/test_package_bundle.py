@@ -1,4 +1,4 @@
-"""What leaves as model.tar.gz or goes under an S3 prefix, and what is refused."""
+"""Archives and uploads of bundles, and what is refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from inpaint_server.models.manifest import FileEntry, sha256, verify, write_mani
 from scripts import package_bundle
 
 ROOT = Path(__file__).parents[2]
-DRESSED = "stable-diffusion/unet/config.json"
+UNET_CONFIG = "stable-diffusion/unet/config.json"
 PREFIX = package_bundle.Prefix(bucket="models", path="adverts/1/")
 Editor = Callable[[tarfile.TarFile], None]
 
@@ -90,7 +90,7 @@ def test_archive_is_reproducible(bundle: Path, tmp_path: Path):
     other = make_bundle(tmp_path / "elsewhere" / "other-name")
     for path in other.rglob("*"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
-    (other / DRESSED).chmod(0o600)
+    (other / UNET_CONFIG).chmod(0o600)
     data = archived(bundle).read_bytes()
     assert data == archived(other, "other.tar.gz").read_bytes()
     assert int.from_bytes(data[4:8], "little") == 315_532_800
@@ -107,14 +107,14 @@ def test_archive_members_are_sorted_and_without_owner(bundle: Path):
 def test_link_is_archived_as_file(bundle: Path):
     plain = archived(bundle).read_bytes()
     blob = bundle.parent / "blob"
-    (bundle / DRESSED).rename(blob)
-    (bundle / DRESSED).symlink_to(blob)
+    (bundle / UNET_CONFIG).rename(blob)
+    (bundle / UNET_CONFIG).symlink_to(blob)
     assert archived(bundle, "linked.tar.gz").read_bytes() == plain
 
 
 def test_damaged_bundle_is_not_archived(bundle: Path):
-    (bundle / DRESSED).write_text((bundle / DRESSED).read_text().replace("vit_b", "vit_h"))
-    with pytest.raises(BundleError, match=f"{DRESSED} is damaged"):
+    (bundle / UNET_CONFIG).write_text((bundle / UNET_CONFIG).read_text().replace("vit_b", "vit_h"))
+    with pytest.raises(BundleError, match=f"{UNET_CONFIG} is damaged"):
         archived(bundle)
     assert not list(bundle.parent.glob("model.tar.gz*"))
 
@@ -146,16 +146,16 @@ def test_failed_archive_leaves_no_file(bundle: Path):
         ("", add("/etc/evil"), "/etc/evil leads out of the archive"),
         ("", add("./sam/config.json"), "sam/config.json is there twice"),
         ("", add("notes.txt"), "notes.txt is not in the manifest"),
-        (DRESSED, None, f"{DRESSED} is missing"),
-        (DRESSED, add(DRESSED, b"another"), f"{DRESSED} is damaged"),
+        (UNET_CONFIG, None, f"{UNET_CONFIG} is missing"),
+        (UNET_CONFIG, add(UNET_CONFIG, b"another"), f"{UNET_CONFIG} is damaged"),
         ("bundle.json", None, "bundle.json is not at the archive's root"),
         ("bundle.json", add("bundle/bundle.json", b"{}"), "bundle.json is not at the archive's root"),
         ("bundle.json", add("bundle.json", b"{}"), "bundle.json is not a bundle's manifest"),
     ],
 )
 def test_archive_fault_is_named(bundle: Path, without: str, edit: Editor | None, problem: str):
-    (told,) = package_bundle.archive_problems(rewritten(archived(bundle), without=without, edit=edit))
-    assert told.partition(":")[0] == problem
+    (fault,) = package_bundle.archive_problems(rewritten(archived(bundle), without=without, edit=edit))
+    assert fault.partition(":")[0] == problem
 
 
 def test_archive_of_tar_command_passes_check(bundle: Path):
@@ -183,8 +183,8 @@ def test_commands_print_checksum_and_faults(bundle: Path):
     packed = runner.invoke(package_bundle.app, ["archive", str(bundle), str(target)])
     assert packed.stdout == f"{sha256(target)}  {target}\n"
     assert runner.invoke(package_bundle.app, ["check", str(target)]).exit_code == 0
-    bad = runner.invoke(package_bundle.app, ["check", str(rewritten(target, without=DRESSED))])
-    assert (bad.exit_code, bad.stdout) == (1, f"{DRESSED} is missing.\n")
+    bad = runner.invoke(package_bundle.app, ["check", str(rewritten(target, without=UNET_CONFIG))])
+    assert (bad.exit_code, bad.stdout) == (1, f"{UNET_CONFIG} is missing.\n")
 
 
 def test_script_error_is_one_sentence(tmp_path: Path):
@@ -207,80 +207,80 @@ def test_prefix_gets_trailing_slash(uri: str):
 
 
 class Bucket:
-    """boto3's own client, its answers prepared: what is sent must be what is expected, in that order."""
+    """boto3's own client with prepared answers: it must receive the expected calls in this order."""
 
     def __init__(self) -> None:
         self.client: Any = boto3.client("s3", "eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
         self.stub = Stubber(self.client)
 
-    def has(self, checksums: dict[str, str | None]) -> None:
-        """Listing tells these objects, and looking at each tells its checksum, if it was stored with one."""
+    def contains(self, checksums: dict[str, str | None]) -> None:
+        """The objects that it lists, each with the checksum it was stored with, if any."""
         contents = [{"Key": PREFIX.path + path} for path in checksums]
         self.stub.add_response("list_objects_v2", {"Contents": contents}, {"Bucket": "models", "Prefix": PREFIX.path})
         for path, checksum in sorted(checksums.items()):
             expected = {"Bucket": "models", "Key": PREFIX.path + path, "ChecksumMode": "ENABLED"}
             self.stub.add_response("head_object", {"ChecksumSHA256": checksum} if checksum else {}, expected)
 
-    def takes(self, path: str, checksum: str) -> None:
+    def expect_upload(self, path: str, checksum: str) -> None:
         sums = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": checksum}
         expected = {"Bucket": "models", "Key": PREFIX.path + path, "Body": ANY, **sums}
         self.stub.add_response("put_object", {}, expected)
 
-    def receive(self, bundle: Path) -> None:
+    def upload(self, bundle: Path) -> None:
         with self.stub:
             package_bundle.send(bundle, PREFIX, self.client)
         self.stub.assert_no_pending_responses()
 
 
 def checksums(bundle: Path) -> dict[str, str]:
-    """In the order in which they have to arrive."""
+    """Checksums by path, in the order of the upload."""
     paths = [*sorted(REQUIRED_FILES), "bundle.json"]
     return {path: base64.b64encode(bytes.fromhex(sha256(bundle / path))).decode() for path in paths}
 
 
 def test_upload_has_checksums_and_manifest_last(bundle: Path):
     bucket = Bucket()
-    bucket.has({})
+    bucket.contains({})
     for path, checksum in checksums(bundle).items():
-        bucket.takes(path, checksum)
-    bucket.receive(bundle)
+        bucket.expect_upload(path, checksum)
+    bucket.upload(bundle)
 
 
 def test_uploaded_file_is_not_sent_again(bundle: Path):
     everything = checksums(bundle)
     arrived = {path: everything.pop(path) for path in list(everything)[:5]}
     bucket = Bucket()
-    bucket.has({**arrived})
+    bucket.contains({**arrived})
     for path, checksum in everything.items():
-        bucket.takes(path, checksum)
-    bucket.receive(bundle)
+        bucket.expect_upload(path, checksum)
+    bucket.upload(bundle)
 
 
 @pytest.mark.parametrize("checksum", ["AAAA", None])
 def test_differing_object_is_not_replaced(bundle: Path, checksum: str | None):
     bucket = Bucket()
-    bucket.has({DRESSED: checksum})
-    with pytest.raises(BundleError, match=f"adverts/1/{DRESSED} is not this bundle's"):
-        bucket.receive(bundle)
+    bucket.contains({UNET_CONFIG: checksum})
+    with pytest.raises(BundleError, match=f"adverts/1/{UNET_CONFIG} is not this bundle's"):
+        bucket.upload(bundle)
 
 
 def test_prefix_with_foreign_object_is_refused(bundle: Path):
     bucket = Bucket()
     bucket.stub.add_response("list_objects_v2", {"Contents": [{"Key": "adverts/1/old.ckpt"}]})
     with pytest.raises(BundleError, match=r"adverts/1/old\.ckpt is not this bundle's"):
-        bucket.receive(bundle)
+        bucket.upload(bundle)
 
 
 def test_file_beyond_put_limit_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(package_bundle, "PUT_LIMIT", 10)
     with pytest.raises(BundleError, match="larger than the 5 GiB"):
-        Bucket().receive(bundle)
+        Bucket().upload(bundle)
 
 
 def test_damaged_bundle_is_not_uploaded(bundle: Path):
-    (bundle / DRESSED).unlink()
-    with pytest.raises(BundleError, match=f"{DRESSED} is missing"):
-        Bucket().receive(bundle)
+    (bundle / UNET_CONFIG).unlink()
+    with pytest.raises(BundleError, match=f"{UNET_CONFIG} is missing"):
+        Bucket().upload(bundle)
 
 
 def test_s3_error_is_one_sentence(bundle: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""What the image holds that others made is named, each with its licence, at the versions that are locked."""
+"""The image's third-party packages, listed with their licences at the locked versions."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def test_shipped_packages_are_complete_and_without_tools(packages: list[Package]
 def test_bill_of_materials_is_valid(packages: list[Package]):
     text = supply_chain.bill(packages)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
-    told = json.loads(text)
-    assert {part["purl"] for part in told["components"]} == {f"pkg:pypi/{p.name}@{p.version}" for p in packages}
-    assert all(part["licenses"] for part in told["components"])
-    needs = {item["ref"]: item.get("dependsOn", []) for item in told["dependencies"]}
+    document = json.loads(text)
+    assert {part["purl"] for part in document["components"]} == {f"pkg:pypi/{p.name}@{p.version}" for p in packages}
+    assert all(part["licenses"] for part in document["components"])
+    needs = {item["ref"]: item.get("dependsOn", []) for item in document["dependencies"]}
     assert "pillow@13.0.0" in needs["torchvision@0.25.0"]
-    assert needs[told["metadata"]["component"]["bom-ref"]]
+    assert needs[document["metadata"]["component"]["bom-ref"]]

@@ -45,7 +45,7 @@ def pixels(image: dict[str, Any]) -> np.ndarray:
 
 
 def first(number: int) -> Any:
-    """A checker that takes so many pictures for unsafe and the others for safe."""
+    """A checker that finds the first `number` pictures unsafe and the others safe."""
     left = [True] * number
 
     def unsafe(_: Pixels) -> bool:

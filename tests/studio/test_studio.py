@@ -1,4 +1,4 @@
-"""The studio: its own small server, and the whole job in a real browser, by pointer, by keys, and on a phone."""
+"""The studio: its server, and the page in a real browser by pointer, by keyboard, and on a phone."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def test_cross_site_request_is_refused(page_url: str):
 
 
 def test_page_has_every_field_and_scene(page_url: str):
-    told = httpx.get(f"{page_url}/api/about").json()
-    assert set(told["fields"]) == set(InvocationRequest.model_fields)
-    assert set(told["scenes"]) == set(load())
+    about = httpx.get(f"{page_url}/api/about").json()
+    assert set(about["fields"]) == set(InvocationRequest.model_fields)
+    assert set(about["scenes"]) == set(load())
 
 
 def test_refusal_is_passed_to_page(page_url: str):
@@ -91,38 +91,38 @@ def test_refusal_is_passed_to_page(page_url: str):
 @contextmanager
 def opened(url: str, viewport: dict[str, int], tolerate: str = "never", **options: Any) -> Generator[Any]:
     """The page in a browser; a script's error, a refused resource or a request to elsewhere fails the test."""
-    wrong: list[str] = []
+    errors: list[str] = []
 
-    def heard(told: Any) -> None:
-        if told.type == "error" and tolerate not in told.text:
-            wrong.append(told.text)
+    def on_console(message: Any) -> None:
+        if message.type == "error" and tolerate not in message.text:
+            errors.append(message.text)
 
-    def asked(request: Any) -> None:
+    def on_request(request: Any) -> None:
         if not request.url.startswith((url, "data:", "blob:")):
-            wrong.append(request.url)
+            errors.append(request.url)
 
-    def failed(error: Any) -> None:
-        wrong.append(str(error))
+    def on_page_error(error: Any) -> None:
+        errors.append(str(error))
 
     with chromium() as browser:
         page = browser.new_page(viewport=viewport, **options)
         page.set_default_timeout(60_000)  # a bound, not an expectation
-        for event, listener in (("pageerror", failed), ("console", heard), ("request", asked)):
+        for event, listener in (("pageerror", on_page_error), ("console", on_console), ("request", on_request)):
             page.on(event, listener)
         page.goto(url)
         page.locator("html[data-ready]").wait_for()
         yield page
-        assert wrong == []
+        assert errors == []
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
-def says(page: Any, text: str) -> None:
+def wait_for_status(page: Any, text: str) -> None:
     page.locator("#status", has_text=text).wait_for()
 
 
 def choose_photo(page: Any, folder: Path) -> None:
     page.set_input_files("#file", photo(folder))
-    says(page, "in colour")
+    wait_for_status(page, "in colour")
 
 
 @pytest.mark.browser
@@ -132,11 +132,11 @@ def test_advert_by_pointer(page_url: str, plain_server: PlainServer, tmp_path: P
         assert tinted(page), "the found product is in colour"
         bounds = page.locator("#photo").bounding_box()
         page.mouse.click(bounds["x"] + bounds["width"] * 0.25, bounds["y"] + bounds["height"] * 0.5)
-        says(page, "in colour")
+        wait_for_status(page, "in colour")
         page.get_by_label("Click removes").check()
         page.mouse.click(bounds["x"] + bounds["width"] * 0.75, bounds["y"] + bounds["height"] * 0.5)
         page.locator("#undo:enabled").wait_for()
-        says(page, "in colour")
+        wait_for_status(page, "in colour")
         assert plain_server.bodies[-1]["points"] == [[30, 45, 1], [90, 45, 0]]
 
         page.get_by_role("tab", name="Placement").click()
@@ -151,13 +151,13 @@ def test_advert_by_pointer(page_url: str, plain_server: PlainServer, tmp_path: P
         page.fill("#num_images", "2")
         page.fill("#seed", "7")
         page.get_by_role("button", name="Make adverts").click()
-        says(page, "All 2 adverts are done")
+        wait_for_status(page, "All 2 adverts are done")
         steps = page.locator("#film span").all_inner_texts()
         assert steps == ["mask", "background", "pass 1", "pass 2", "advert"]
-        asked = [body for body in plain_server.bodies if body["task"] == "advert"]
-        assert sorted(body["seed"] for body in asked) == [7, 8]
-        assert asked[0]["background_prompt"] == load()["beach"]["background_prompt"]
-        assert asked[0]["placement"] == {
+        adverts = [body for body in plain_server.bodies if body["task"] == "advert"]
+        assert sorted(body["seed"] for body in adverts) == [7, 8]
+        assert adverts[0]["background_prompt"] == load()["beach"]["background_prompt"]
+        assert adverts[0]["placement"] == {
             "scale": 0.6,
             "x": pytest.approx(0.4, abs=0.02),
             "y": pytest.approx(0.7, abs=0.02),
@@ -192,7 +192,7 @@ def test_advert_by_keyboard(page_url: str, plain_server: PlainServer, tmp_path: 
         page.keyboard.press("ArrowLeft")
         page.keyboard.press("Enter")
         page.locator("#undo:enabled").wait_for()
-        says(page, "in colour")
+        wait_for_status(page, "in colour")
         assert plain_server.bodies[-1]["points"] == [[58, 45, 1]]
         page.keyboard.press("Backspace")
         page.locator("#undo:disabled").wait_for()
@@ -202,12 +202,12 @@ def test_advert_by_keyboard(page_url: str, plain_server: PlainServer, tmp_path: 
         page.locator("#canvas").focus()
         for key in ("Shift+ArrowLeft", "ArrowUp", "+"):
             page.keyboard.press(key)
-        says(page, "Product at 45 % across, 89 % down, size 62 %.")
+        wait_for_status(page, "Product at 45 % across, 89 % down, size 62 %.")
         page.fill("#background_prompt", "a brick wall")
         page.fill("#foreground_prompt", "a wooden table")
         page.fill("#num_images", "1")
         page.keyboard.press("Enter")
-        says(page, "The advert is done")
+        wait_for_status(page, "The advert is done")
         assert plain_server.bodies[-1]["placement"] == {"scale": 0.62, "x": 0.45, "y": 0.89}
 
 
@@ -223,24 +223,24 @@ def test_advert_on_phone(page_url: str, tmp_path: Path):
         make = page.get_by_role("button", name="Make adverts")
         assert make.bounding_box()["height"] >= 44
         make.tap()
-        says(page, "The advert is done")
+        wait_for_status(page, "The advert is done")
 
 
 @pytest.mark.browser
 def test_page_shows_missing_input_and_errors(page_url: str, plain_server: PlainServer, tmp_path: Path):
     with opened(page_url, DESKTOP, tolerate="status of 500") as page:
         page.get_by_role("button", name="Make adverts").click()
-        says(page, "First drop a photo")
+        wait_for_status(page, "First drop a photo")
         choose_photo(page, tmp_path)
         page.fill("#background_prompt", "a brick wall")
         page.fill("#foreground_prompt", "a wooden table")
         page.fill("#num_images", "1")
         plain_server.refusals[:] = [(500, {})]
         page.get_by_role("button", name="Make adverts").click()
-        says(page, "Not now.")
+        wait_for_status(page, "Not now.")
         assert page.locator("#working").inner_text() == "Not now."
         page.get_by_role("button", name="Make adverts").click()
-        says(page, "The advert is done")
+        wait_for_status(page, "The advert is done")
 
 
 @pytest.mark.browser

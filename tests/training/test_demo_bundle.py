@@ -1,4 +1,4 @@
-"""What the shipped demo bundle can do, measured on pictures it has not seen."""
+"""Quality of the demo bundle, measured on pictures that it was not trained on."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def test_demo_bundle_is_complete_small_and_safe():
     assert {path.suffix for path in DEMO.rglob("*") if path.is_file()} <= {".json", ".safetensors", ".txt"}
 
 
-def test_segmentation_finds_unseen_products(held_out: Composites):
+def test_segmentation_finds_held_out_products(held_out: Composites):
     figures = judge_masks(load_predictor(DEMO), held_out)
 
     assert figures["IoU from the centre point"] >= 0.90

@@ -1,4 +1,4 @@
-"""The small parts that training stands on."""
+"""Tokenizer, model configurations, the training loop and its model conversions."""
 
 import json
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_interrupted_training_equals_uninterrupted(tmp_path: Path):
     plan = Plan(steps=6, rate=1e-2, warm_up=2, batch=1, seed=4, save_every=3)
 
     class Stopped(Exception):
-        """Stands for a machine that went away."""
+        """An interruption of the training."""
 
     def run(folder: Path, stop_at: int | None) -> torch.Tensor:
         with seeded(0):

@@ -1,4 +1,4 @@
-"""The maker draws the same picture from the same seed, and its masks say exactly where the product is."""
+"""Training pictures: determined by their seed, with exact masks."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One command makes a bundle from nothing: the smallest there is, which the server loads."""
+"""One command trains a bundle from scratch: the smallest one, which the server loads."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def test_one_command_trains_loadable_bundle(tmp_path: Path):
 
     main([*command, "all"])
     first = (bundle / "bundle.json").read_text()
-    main([*command, "all"])  # everything is there: nothing is trained again
+    main([*command, "all"])  # everything exists: nothing is trained again
 
     assert verify(bundle) == []
     assert open_bundle(bundle).shares("vae")

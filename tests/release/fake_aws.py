@@ -1,4 +1,4 @@
-"""An AWS account in this process (moto), with what moto lacks and a deployment needs."""
+"""An AWS account in this process: moto, and what a deployment needs beyond it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
 
 
 def configure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials of nobody, and the region."""
+    """Invalid credentials, and the region."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
