@@ -1,1 +1,1 @@
-"""The maker of the demo bundle: procedural pictures, small models, and the commands that train and judge them."""
+"""Training of the demo bundle: procedural pictures, small models, and the commands that train and judge them."""

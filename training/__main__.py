@@ -1,4 +1,4 @@
-"""Makes, measures and shows the demo bundle: `python -m training COMMAND`."""
+"""Trains and measures the demo bundle, and draws its gallery: `python -m training COMMAND`."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ from training.gallery import write_gallery
 from training.judge import Judge, train_both
 from training.making import Making
 from training.sampling import Bundle, Sampling
-from training.stages import Workshop
+from training.stages import TrainingRun
 
 ROOT = Path(__file__).parent.parent
 PHOTOS = DEMO.parent / "photos"
@@ -37,17 +37,17 @@ FIGURES = GALLERY / "demo-models.json"
 
 def make_all(options: argparse.Namespace) -> None:
     """Draws the pictures, trains what is not yet trained, and writes the bundle."""
-    _workshop(options).bundle(options.bundle)
+    _training_run(options).bundle(options.bundle)
 
 
 def make_part(options: argparse.Namespace) -> None:
-    """Brings one stage to its end, and what it needs before it."""
-    shop = _workshop(options)
+    """Completes one stage and those it depends on."""
+    run = _training_run(options)
     stages: Mapping[str, Callable[[], object]] = {
-        "pictures": lambda: [shop.drawn(drawing) for drawing in (*shop.making.scenes, shop.making.photos)],
-        "autoencoder": shop.autoencoder,
-        "diffusion": shop.painter,
-        "segmenter": shop.sam,
+        "pictures": lambda: [run.drawn(drawing) for drawing in (*run.making.scenes, run.making.photos)],
+        "autoencoder": run.autoencoder,
+        "diffusion": run.diffusion,
+        "segmenter": run.sam,
     }
     stages[options.stage]()
 
@@ -59,20 +59,20 @@ def make_photos(_options: argparse.Namespace) -> None:
 
 def make_judges(options: argparse.Namespace) -> None:
     """Trains the classifiers that name what a generated picture shows."""
-    shop = _workshop(options)
-    backdrops, surfaces = train_both(shop.drawn(shop.making.scenes[0]), seed=1)
+    run = _training_run(options)
+    backdrops, surfaces = train_both(run.drawn(run.making.scenes[0]), seed=1)
     JUDGES.mkdir(parents=True, exist_ok=True)
     backdrops.save(JUDGES / "backdrops.safetensors")
     surfaces.save(JUDGES / "surfaces.safetensors")
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Measures the bundle and writes the figures that the model card tells."""
-    shop = _workshop(options)
-    held_out = shop.drawn(shop.making.held_out)
+    """Measures the bundle and writes the figures for the model card."""
+    run = _training_run(options)
+    held_out = run.drawn(run.making.held_out)
     predictor, bundle = load_predictor(options.bundle), Bundle.load(options.bundle)
     judges = [Judge.load(JUDGES / f"{name}.safetensors") for name in ("backdrops", "surfaces")]
-    sampling = Sampling(guidance_scale=shop.making.guidance_scale)
+    sampling = Sampling(guidance_scale=run.making.guidance_scale)
     figures = {
         "masks": judge_masks(predictor, held_out),
         "photos": judge_photos(predictor, PHOTOS, MASKS),
@@ -94,9 +94,11 @@ def gallery(options: argparse.Namespace) -> None:
     write_gallery(options.bundle, PHOTOS, GALLERY)
 
 
-def _workshop(options: argparse.Namespace) -> Workshop:
+def _training_run(options: argparse.Namespace) -> TrainingRun:
     making = Making.tiny() if options.tiny else Making.demo()
-    return Workshop(making=making, folder=options.work / making.version, workers=options.threads, start=options.start)
+    return TrainingRun(
+        making=making, folder=options.work / making.version, workers=options.threads, start=options.start
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

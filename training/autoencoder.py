@@ -70,18 +70,20 @@ def _texture(picture: Tensor) -> list[Tensor]:
     return energies
 
 
-def reconstruction_losses(made: Tensor, wanted: Tensor, latents: Tensor, texture_weight: float) -> Mapping[str, Tensor]:
+def reconstruction_losses(
+    decoded: Tensor, target: Tensor, latents: Tensor, texture_weight: float
+) -> Mapping[str, Tensor]:
     """Colour, mean colour, texture and the spread of the latents.
 
     Args:
-        made: Decoded crops, (N, 3, h, w) in [-1, 1].
-        wanted: The crops themselves.
-        latents: What was between, (N, 4, h / 8, w / 8).
+        decoded: Decoded crops, (N, 3, h, w) in [-1, 1].
+        target: The crops themselves.
+        latents: Their latents, (N, 4, h / 8, w / 8).
         texture_weight: How much equally strong grain counts beside equal pixels.
     """
-    pixel = (made - wanted).abs().mean()
-    mean_colour = (F.avg_pool2d(made, 4) - F.avg_pool2d(wanted, 4)).abs().mean()
-    pairs = zip(_texture(made), _texture(wanted), strict=True)
+    pixel = (decoded - target).abs().mean()
+    mean_colour = (F.avg_pool2d(decoded, 4) - F.avg_pool2d(target, 4)).abs().mean()
+    pairs = zip(_texture(decoded), _texture(target), strict=True)
     texture = torch.stack([(ours - theirs).abs().mean() for ours, theirs in pairs]).sum()
     spread = (latents.mean(dim=(0, 2, 3)) ** 2 + (latents.std(dim=(0, 2, 3)) - 1) ** 2).mean()
     loss = pixel + mean_colour + texture_weight * texture + 0.01 * spread
@@ -132,12 +134,12 @@ def train_autoencoder(
         model = near_identity(sizes).to(memory_format=torch.channels_last)
 
     def losses(step: int, chance: Chance) -> Mapping[str, Tensor]:
-        wanted = to_tensor(draw_crops(pictures, chance.numpy, plan.batch, crop))
+        target = to_tensor(draw_crops(pictures, chance.numpy, plan.batch, crop))
         with half_precision():
-            latents = model.encode(wanted, return_dict=False)[0]
+            latents = model.encode(target, return_dict=False)[0]
             jitter = torch.randn(latents.shape, generator=chance.torch) * LATENT_JITTER
-            made = model.decode(latents + jitter, return_dict=False)[0]
-        return reconstruction_losses(made.float(), wanted, latents.float(), min(0.4, step / plan.steps))
+            decoded = model.decode(latents + jitter, return_dict=False)[0]
+        return reconstruction_losses(decoded.float(), target, latents.float(), min(0.4, step / plan.steps))
 
     training = Training(dict(model.named_parameters()), plan, folder)
     training.run(losses)

@@ -20,7 +20,7 @@ SHARD = 250  # composites a file
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a set of composites is made by.
+    """How a set of composites is drawn.
 
     Attributes:
         seed: Composite i is drawn by the generator of [seed, i].

@@ -28,7 +28,7 @@ UNCONDITIONAL_SHARE = 0.1  # of a batch is painted without words, for classifier
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What the UNet is asked, and what it is to paint.
+    """The UNet's inputs, and the latents it is to predict.
 
     Attributes:
         target: (N, 4, h, w), scaled latents.
@@ -72,7 +72,7 @@ def draw_batch(latents: Latents, grey: Tensor, chance: Chance, count: int) -> Ba
 
 
 def _words(rng: Generator, words: Words, region: str) -> str:
-    """A prompt, or nothing; of a whole canvas sometimes only what is above, as people name a place."""
+    """A prompt, or none; for a whole canvas sometimes of the backdrop alone, as people name a place."""
     if rng.random() < UNCONDITIONAL_SHARE:
         return nothing(rng)
     if region == "whole" and rng.random() < PLACE_ALONE_SHARE:
@@ -89,8 +89,8 @@ def tokens(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Painter:
-    """The models that learn here, and what they need beside them."""
+class DiffusionModels:
+    """The models that are trained here, and their tokenizer."""
 
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
@@ -118,9 +118,9 @@ def uneven_noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
     """White noise and weaker, smooth noise of two larger scales, (N, 4, h, w), of variance 1 on the average.
 
     Stable Diffusion's schedule ends with a trace of the picture left (Lin et al., Common Diffusion Noise Schedules and
-    Sample Steps are Flawed, 2024), whose mean over a hole tells the hole's colour: a model trained on white noise reads
-    it there, and finds nothing when it paints from pure noise. Under smooth noise the trace is lost, and the colours
-    have to come from around the hole.
+    Sample Steps are Flawed, 2024), whose mean over a hole reveals the hole's colour: a model trained on white noise
+    reads it there, and finds nothing when it starts from pure noise. Smooth noise hides the trace, so the colours must
+    come from around the hole.
     """
     noise = torch.randn(shape, generator=generator)
     for cells in (8, 4):
@@ -130,36 +130,38 @@ def uneven_noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
     return noise / (1 + 2 * SMOOTH_SHARE**2) ** 0.5
 
 
-def velocity_loss(painter: Painter, batch: Batch, schedule: DDPMScheduler, chance: Chance) -> Mapping[str, Tensor]:
+def velocity_loss(
+    models: DiffusionModels, batch: Batch, schedule: DDPMScheduler, chance: Chance
+) -> Mapping[str, Tensor]:
     """Error of the predicted velocity, v = sqrt(a) noise - sqrt(1 - a) target (Salimans and Ho 2022, section 4)."""
     count = len(batch.target)
     steps = (noise_times(count, chance.torch) * schedule.config["num_train_timesteps"]).long()
     noise = uneven_noise(batch.target.shape, chance.torch)
     noisy = schedule.add_noise(batch.target, noise, steps)
-    wanted = schedule.get_velocity(batch.target, noise, steps)
+    velocity = schedule.get_velocity(batch.target, noise, steps)
     with half_precision():
-        words = painter.text_encoder(tokens(painter.tokenizer, batch.captions))[0]
-        seen = torch.cat([noisy, batch.mask, batch.masked], dim=1).contiguous(memory_format=torch.channels_last)
-        made = painter.unet(seen, steps, words).sample
-    error = ((made.float() - wanted) ** 2).mean(dim=1, keepdim=True)
+        embeddings = models.text_encoder(tokens(models.tokenizer, batch.captions))[0]
+        inputs = torch.cat([noisy, batch.mask, batch.masked], dim=1).contiguous(memory_format=torch.channels_last)
+        predicted = models.unet(inputs, steps, embeddings).sample
+    error = ((predicted.float() - velocity) ** 2).mean(dim=1, keepdim=True)
     repainted = batch.mask / batch.mask.mean(dim=(1, 2, 3), keepdim=True).clamp(min=0.1)
     return {"loss": (error * (0.25 + 0.75 * repainted)).mean(), "plain": error.mean()}
 
 
 @torch.no_grad()
 def grey_canvas(autoencoder: AutoencoderTiny, shape: torch.Size) -> Tensor:
-    """Latents of a grey canvas as large as a latent shape (..., h, w) says, edges included, (1, 4, h, w)."""
+    """Latents of a grey canvas with the size of a latent shape (..., h, w), edges included, (1, 4, h, w)."""
     canvas = torch.zeros(1, 3, 8 * shape[-2], 8 * shape[-1])
     return autoencoder.encode(canvas, return_dict=False)[0] * autoencoder.config["scaling_factor"]
 
 
 def train_diffusion(
-    painter: Painter, sets: Sequence[Latents], autoencoder: AutoencoderTiny, plan: Plan, folder: Path
+    models: DiffusionModels, sets: Sequence[Latents], autoencoder: AutoencoderTiny, plan: Plan, folder: Path
 ) -> None:
     """Trains UNet and text encoder in place.
 
     Args:
-        painter: The models.
+        models: Trained in place.
         sets: Encoded composites; each set has a shape of its own and is drawn as often as it is large.
         autoencoder: Trained; encodes the grey canvas.
         plan: How long and how fast.
@@ -168,16 +170,16 @@ def train_diffusion(
     schedule: Any = DDPMScheduler.from_config(noise_schedule().config)
     canvases = [grey_canvas(autoencoder, latents.target.shape) for latents in sets]
     shares = torch.tensor([len(latents) for latents in sets], dtype=torch.float64)
-    unet: Any = painter.unet
+    unet: Any = models.unet
     unet.to(memory_format=torch.channels_last).train()
     unet.set_attn_processor(AttnProcessor())  # on a CPU faster than the fused kernel, whose backward pass is slow
-    painter.text_encoder.train()
+    models.text_encoder.train()
 
     def losses(_step: int, chance: Chance) -> Mapping[str, Tensor]:
         chosen = int(chance.numpy.choice(len(sets), p=(shares / shares.sum()).numpy()))
         batch = draw_batch(sets[chosen], canvases[chosen], chance, plan.batch)
-        return velocity_loss(painter, batch, schedule, chance)
+        return velocity_loss(models, batch, schedule, chance)
 
-    Training(painter.parameters(), plan, folder).run(losses)
-    painter.unet.eval()
-    painter.text_encoder.eval()
+    Training(models.parameters(), plan, folder).run(losses)
+    models.unet.eval()
+    models.text_encoder.eval()

@@ -1,4 +1,4 @@
-"""Measures a bundle on pictures it has not seen: masks, words, seams."""
+"""Measures a bundle on pictures it was not trained on: masks, words, seams."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -96,7 +96,7 @@ def _read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def judge_backgrounds(bundle: Bundle, judge: Judge, *, per_word: int, sampling: Sampling) -> dict[str, float]:
-    """Share of generated backgrounds that the judge gives the word they were asked for, per word and in all."""
+    """Share of generated backgrounds that the judge names by the word of their prompt, per word and in all."""
     words = [word for word in BACKDROP_PROMPTS for _ in range(per_word)]
     prompts = [BACKDROP_PROMPTS[word] for word in words]
     return _shares(words, judge.name(list(bundle.backgrounds(prompts, range(len(words)), sampling=sampling))))
@@ -136,7 +136,7 @@ def edge_step(picture: NDArray[np.uint8], hole: NDArray[np.bool_]) -> float:
 def judge_seams(bundle: Bundle, composites: Composites, *, sampling: Sampling) -> dict[str, float]:
     """Colour step across the edge of repainted holes over that of the untouched pictures.
 
-    The prompt says what is there, above or below the split line, wherever most of the hole lies. The hole is filled
+    The prompt names what is there, above or below the split line, wherever most of the hole lies. The hole is filled
     from around it before it is repainted, as the server's task `inpaint` does. Measured on what the model gives, and on
     the same with the untouched pixels laid back outside the hole.
     """

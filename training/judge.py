@@ -1,4 +1,4 @@
-"""A small classifier, trained on the maker's pictures alone, that names what a generated picture shows."""
+"""A small classifier, trained only on drawn pictures, that names what a generated picture shows."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -80,8 +80,8 @@ class Judge(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Scores of the classes, (N, classes), for pictures (N, 3, SIDE, SIDE) in [-1, 1]."""
-        seen = self.features(pictures)
-        return self.head(torch.cat([seen.mean(dim=(2, 3)), seen.amax(dim=(2, 3))], dim=1))
+        features = self.features(pictures)
+        return self.head(torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1))
 
     @torch.no_grad()
     def name(self, pictures: Sequence[NDArray[np.uint8]]) -> list[str]:
@@ -124,7 +124,7 @@ def train_judge(pictures: Sequence[NDArray[np.uint8]], words: Sequence[str], *, 
     classes = sorted(set(words))
     with seeded(seed):
         judge = Judge(classes)
-    seen = _tensor(np.stack([shrink(picture) for picture in pictures]))
+    inputs = _tensor(np.stack([shrink(picture) for picture in pictures]))
     labels = torch.tensor([classes.index(word) for word in words])
     rng = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.05)
@@ -133,7 +133,7 @@ def train_judge(pictures: Sequence[NDArray[np.uint8]], words: Sequence[str], *, 
     judge.train()
     for _ in range(steps):
         index = torch.randint(len(labels), (64,), generator=rng)
-        batch = seen[index] + 0.15 * torch.randn(64, 3, 1, 1, generator=rng)
+        batch = inputs[index] + 0.15 * torch.randn(64, 3, 1, 1, generator=rng)
         batch = torch.where((torch.rand(64, generator=rng) < 0.5)[:, None, None, None], batch.flip(-1), batch)
         loss = F.cross_entropy(judge(batch), labels[index], label_smoothing=0.05)
         optimiser.zero_grad()

@@ -85,8 +85,8 @@ def _encode_chunk(
         masks.append(np.stack([paint_mask(rng, names[region], product, split) for region in chosen]))
     part = slice(indices[0], indices[-1] + 1)
     painted = torch.from_numpy(np.stack(masks)).float()  # (n, VARIANTS, H, W)
-    seen = torch.stack([to_tensor(np.stack(pictures)) for pictures in behind])
-    kept = seen * (1 - painted[:, :, None])  # grey is 0
+    pixels = torch.stack([to_tensor(np.stack(pictures)) for pictures in behind])
+    kept = pixels * (1 - painted[:, :, None])  # grey is 0
     encoded = _encode(autoencoder, kept.flatten(0, 1)).unflatten(0, (-1, VARIANTS))
     return {
         "target": _encode(autoencoder, to_tensor(composites.pixels[part])),

@@ -1,6 +1,6 @@
 """The training loop that all models share: rate schedule, running average, checkpoints, progress, loss curve.
 
-Everything random in a step comes from generators made of the plan's seed and the step's number, so a run that was
+Everything random in a step comes from generators seeded with the plan's seed and the step's number, so a run that was
 interrupted goes on exactly as if it had not been.
 """
 
@@ -101,7 +101,7 @@ class Training:
 
     @property
     def step(self) -> int:
-        """Steps made so far."""
+        """Steps done so far."""
         return len(self._losses)
 
     @property

@@ -1,4 +1,4 @@
-"""What one run of the maker makes: how many pictures, how long each model trains, and which sizes it has."""
+"""What a training run produces: how many pictures, how long each model trains, and its size."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -19,10 +19,10 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Making:
-    """Everything that decides a bundle.
+    """Everything that determines a bundle.
 
     Attributes:
-        version: Told in the bundle's manifest.
+        version: Written into the bundle's manifest.
         sizes: Of the models.
         scenes: Composites for autoencoder and diffusion, one set a canvas shape; the first set is square.
         photos: Composites with larger products, for the segmenter and the autoencoder.
@@ -33,7 +33,7 @@ class Making:
         diffusion: The same at full size, going on from there.
         segmenter_half: Training of the segmenter at half its photo size.
         segmenter: The same at full size, going on from there.
-        guidance_scale: What the diffusion models look best at.
+        guidance_scale: The guidance that suits the diffusion models best.
     """
 
     version: str

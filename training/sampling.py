@@ -1,4 +1,4 @@
-"""Pictures out of a finished bundle, by diffusers' own pipelines: what judging and the gallery look at."""
+"""Pictures of a finished bundle by diffusers' own pipelines, for evaluation and the gallery."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

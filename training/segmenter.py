@@ -33,7 +33,7 @@ class Prompts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Photos padded to squares, what is to be found in them, and where to look.
+    """Photos padded to squares, their masks, and a prompt for each.
 
     Attributes:
         photos: (N, 3, S, S) float32, normalised, zero where padded.

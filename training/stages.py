@@ -1,4 +1,4 @@
-"""The maker's stages in order; each goes on from what the ones before left on disk, and repeats nothing."""
+"""The stages of a training run; each continues from what earlier ones left on disk, and repeats nothing."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from inpaint_server.models.sam import SamConfig, build_sam
 from training.assemble import Models, save_bundle, untrained
 from training.autoencoder import train_autoencoder
 from training.dataset import Composites, render
-from training.diffusion import Painter, train_diffusion
+from training.diffusion import DiffusionModels, train_diffusion
 from training.latents import Latents
 from training.loop import seeded
 from training.making import Drawing, Making
@@ -28,11 +28,11 @@ NAME, LICENCE = "inpaint-server-demo", "Apache-2.0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
-    """Where pictures, checkpoints and finished models are kept.
+class TrainingRun:
+    """One training run, and where its pictures, checkpoints and finished models are kept.
 
     Attributes:
-        making: What is made.
+        making: Which bundle is trained, and how.
         folder: Outside version control; may be deleted when the bundle is finished.
         workers: Processes that draw.
         start: A finished bundle of the same sizes to go on from; its autoencoder is kept, and the other models go
@@ -45,7 +45,7 @@ class Workshop:
     start: Path | None = None
 
     def drawn(self, drawing: Drawing) -> Composites:
-        """A set of composites, drawn where it is not yet."""
+        """A set of composites, drawn unless it is on disk."""
         return render(drawing.recipe, drawing.count, self.folder / "pictures" / drawing.name, workers=self.workers)
 
     def autoencoder(self) -> AutoencoderTiny:
@@ -64,21 +64,21 @@ class Workshop:
             .requires_grad_(False)
         )
 
-    def painter(self) -> Painter:
+    def diffusion(self) -> DiffusionModels:
         """The trained UNet with nine channels and text encoder."""
         making, folder = self.making, self.folder / "diffusion"
         if not (folder / "unet").exists():
             autoencoder = self.autoencoder()
-            painter = (
-                self._half_trained_painter(autoencoder)
+            diffusion = (
+                self._half_trained_diffusion(autoencoder)
                 if self.start is None
-                else self._painter(self.start / INPAINTING)
+                else self._load_diffusion(self.start / INPAINTING)
             )
             whole = [self._encoded(drawing, autoencoder) for drawing in making.scenes]
-            train_diffusion(painter, whole, autoencoder, making.diffusion, folder)
-            painter.text_encoder.save_pretrained(str(folder / "text_encoder"))
-            painter.unet.save_pretrained(str(folder / "unet"))
-        return self._painter(folder)
+            train_diffusion(diffusion, whole, autoencoder, making.diffusion, folder)
+            diffusion.text_encoder.save_pretrained(str(folder / "text_encoder"))
+            diffusion.unet.save_pretrained(str(folder / "unet"))
+        return self._load_diffusion(folder)
 
     def sam(self) -> Sam:
         """The trained Segment Anything."""
@@ -92,13 +92,13 @@ class Workshop:
         return _sam(config, folder)
 
     def bundle(self, folder: Path) -> None:
-        """Puts the finished models into a bundle's folder, manifest and all."""
-        painter, config = self.painter(), self.making.sizes.sam
+        """Writes the finished models and their manifest into a bundle's folder."""
+        diffusion, config = self.diffusion(), self.making.sizes.sam
         models = Models(
             autoencoder=self.autoencoder(),
-            tokenizer=painter.tokenizer,
-            text_encoder=painter.text_encoder,
-            unet=painter.unet,
+            tokenizer=diffusion.tokenizer,
+            text_encoder=diffusion.text_encoder,
+            unet=diffusion.unet,
             sam=self.sam(),
             sam_config=config,
         )
@@ -113,23 +113,23 @@ class Workshop:
                 guidance_scale=making.guidance_scale,
             )
 
-    def _half_trained_painter(self, autoencoder: AutoencoderTiny) -> Painter:
+    def _half_trained_diffusion(self, autoencoder: AutoencoderTiny) -> DiffusionModels:
         """UNet and text encoder, trained on canvases of half the size."""
         making, folder = self.making, self.folder / "diffusion"
         with seeded(making.diffusion.seed):
             blank = untrained(making.sizes, folder / "tokenizer")
-        painter = Painter(unet=blank.unet, text_encoder=blank.text_encoder, tokenizer=blank.tokenizer)
+        diffusion = DiffusionModels(unet=blank.unet, text_encoder=blank.text_encoder, tokenizer=blank.tokenizer)
         small = [self._encoded(making.scenes[0], autoencoder, halved=True)]
-        train_diffusion(painter, small, autoencoder, making.diffusion_half, folder / "half")
-        return painter
+        train_diffusion(diffusion, small, autoencoder, making.diffusion_half, folder / "half")
+        return diffusion
 
-    def _painter(self, folder: Path) -> Painter:
+    def _load_diffusion(self, folder: Path) -> DiffusionModels:
         """UNet and text encoder of a finished stage or checkpoint, in single precision."""
         load: dict[str, Any] = {"local_files_only": True, "dtype": torch.float32}
-        return Painter(
+        return DiffusionModels(
             unet=UNet2DConditionModel.from_pretrained(str(folder / "unet"), **load),
             text_encoder=CLIPTextModel.from_pretrained(str(folder / "text_encoder"), **load),
-            # Afresh: a used one remembers how it was used.
+            # A new one: a tokenizer that was called keeps the padding and truncation of that call.
             tokenizer=write_tokenizer(self.folder / "diffusion" / "tokenizer"),
         )
 
