@@ -1,10 +1,10 @@
-# Why a slim Debian and no nvidia/cuda base: torch's wheels carry CUDA 12.8 with cuDNN and NCCL, and the driver's own library
+# A slim Debian and no nvidia/cuda base, because torch's wheels carry CUDA 12.8 with cuDNN and NCCL, and the driver's own library
 # comes from the host. A CUDA base would add gigabytes that nothing loads, and its NVIDIA_REQUIRE_CUDA refuses to start on
-# drivers (525 and newer) that run every CUDA 12. To build the same again, name the base by its digest
+# drivers (525 and newer) that run every CUDA 12. For a reproducible build, name the base by its digest
 # (python:3.11-slim-bookworm@sha256:...). Any Debian whose python3 is 3.11 with venv will do.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
-# Weights for /opt/models: none, unless the build gets a bundle's folder by --build-context weights=FOLDER.
+# Weights for /opt/models: none, unless the build is given a bundle's folder with --build-context weights=FOLDER.
 FROM scratch AS weights
 
 # What to install, a file for each layer, so that a layer changes only when its own versions do.
@@ -47,12 +47,12 @@ COPY src src
 RUN --mount=type=cache,target=/root/.cache/pip pip wheel --no-deps --wheel-dir /wheels .
 
 FROM environment
-# SageMaker runs containers as root whatever is said below; others run them as a number that has no name, and torch asks
-# for the user's name: USER answers.
+# SageMaker runs containers as root whatever USER is set to; other platforms use a numeric id without a name, and torch
+# looks up the user's name: the variable USER provides it.
 RUN groupadd --gid 10001 inpaint \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin inpaint
-# The NVIDIA variables are what a CUDA base would set: without them a container runtime may hand over no GPU.
-# /tmp is the one place that must be writable: with --read-only give a tmpfs there. Nothing may go to a model hub.
+# The NVIDIA variables are what a CUDA base would set: without them a container runtime may pass no GPU through.
+# /tmp is the one place that must be writable: with --read-only give a tmpfs there. No model hub is contacted.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     HOME=/tmp USER=inpaint PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
 # Weights below the code, readable for every user: a change of code leaves their layer as it is.
@@ -68,7 +68,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=900s CMD ["/opt/venv/bin/
     "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ.get('SAGEMAKER_BIND_TO_PORT', '8080') + '/ping', timeout=2)"]
 ENTRYPOINT ["/opt/venv/bin/python3", "/opt/inpaint-server/entrypoint.py"]
 CMD ["serve"]
-# Last, because they differ in every build. /ping and --version tell the commit.
+# Last, because they differ in every build. /ping and --version report the commit.
 ARG BASE_IMAGE VERSION=unknown REVISION=unknown
 ENV INPAINT_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="inpaint-server" \

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Build the image, push it to Amazon ECR and print its URI; `./build_and_push.sh --help` says how.
+# Build the image, push it to Amazon ECR and print its URI; `./build_and_push.sh --help` lists the options.
 #
-# stdout carries the result alone (the URI, or with --dry-run the commands); everything else goes to stderr.
+# stdout carries only the result (the URI, or with --dry-run the commands); everything else goes to stderr.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -11,7 +11,7 @@ base_image=
 allow_dirty=false
 dry_run=false
 
-# SageMaker takes this and no OCI manifest: CreateModel answers "Unsupported manifest media type".
+# SageMaker accepts this and no OCI manifest: CreateModel answers "Unsupported manifest media type".
 readonly docker_manifest=application/vnd.docker.distribution.manifest.v2+json
 readonly lifecycle_policy='{"rules":[{"rulePriority":1,"description":"Expire what no tag names",'\
 '"selection":{"tagStatus":"untagged","countType":"sinceImagePushed","countUnit":"days","countNumber":14},'\
@@ -22,13 +22,13 @@ usage() {
 Usage: ./build_and_push.sh [options]
 
 Builds this checkout for linux/amd64, pushes it to Amazon ECR as REPOSITORY:VERSION-COMMIT, prints the image's URI.
-A tag that is there already is left as it is.
+An existing tag is left as it is.
 
-  --repository NAME   ECR repository, made if it is missing (default: inpaint-server)
+  --repository NAME   ECR repository, created if it is missing (default: inpaint-server)
   --region REGION     default: AWS_REGION, AWS_DEFAULT_REGION, then the AWS profile's
   --base-image IMAGE  Python 3.11 on Debian (default: the Dockerfile's)
   --allow-dirty       build although there are changes that are not committed; the tag says so, with the time
-  --dry-run           call neither docker nor aws, print their commands (REGISTRY: the host that ECR answers)
+  --dry-run           call neither docker nor aws, print their commands (REGISTRY stands for the registry's host)
   --help              print this
 END
 }
@@ -44,7 +44,7 @@ main() {
   find_repository
   find_image
   if [[ -n $answer ]]; then
-    say "$image is there already: nothing to do."
+    log "$image is there already: nothing to do."
   else
     log_in
     build
@@ -124,20 +124,20 @@ find_account() {
   if ! answer=$(aws_cli sts get-caller-identity --query Account --output text 2>"$errors"); then
     complain "AWS accepts no credentials: log in ('aws sso login' or 'aws configure') or set AWS_PROFILE."
   fi
-  say "Account ${answer:-unknown}, region $region."
+  log "Account ${answer:-unknown}, region $region."
 }
 
-# ECR says under which host a repository answers: this holds in every partition.
+# The host comes from ECR, so this works in every partition.
 find_repository() {
-  ask RepositoryNotFoundException describe-repositories --repository-names "$repository" \
+  ecr RepositoryNotFoundException describe-repositories --repository-names "$repository" \
     --query 'repositories[0].repositoryUri' --output text
   local uri=$answer
   if [[ -z $uri ]]; then
-    say "Making the repository $repository."
-    ask "" create-repository --repository-name "$repository" --image-tag-mutability IMMUTABLE \
+    log "Creating the repository $repository."
+    ecr "" create-repository --repository-name "$repository" --image-tag-mutability IMMUTABLE \
       --image-scanning-configuration scanOnPush=true --query repository.repositoryUri --output text
     uri=${answer:-REGISTRY/$repository}
-    ask "" put-lifecycle-policy --repository-name "$repository" --lifecycle-policy-text "$lifecycle_policy"
+    ecr "" put-lifecycle-policy --repository-name "$repository" --lifecycle-policy-text "$lifecycle_policy"
   fi
   image=$uri:$tag
 }
@@ -145,7 +145,7 @@ find_repository() {
 # answer: the media type of the tag's manifest in ECR, empty if the tag is not there; a type that SageMaker refuses ends
 # the script.
 find_image() {
-  ask ImageNotFoundException describe-images --repository-name "$repository" --image-ids "imageTag=$tag" \
+  ecr ImageNotFoundException describe-images --repository-name "$repository" --image-ids "imageTag=$tag" \
     --query 'imageDetails[0].imageManifestMediaType' --output text
   if [[ -n $answer && $answer != "$docker_manifest" ]]; then
     fail "$image was pushed as $answer, which SageMaker refuses: delete it (aws ecr batch-delete-image --region $region" \
@@ -154,7 +154,7 @@ find_image() {
   fi
 }
 
-# Before the build, so that a missing permission shows at once. The password passes through a pipe and no argument.
+# Before the build, so that a missing permission shows at once. The password is passed through a pipe, never as an argument.
 log_in() {
   local registry=${image%%/*}
   local docker_login=(docker login --username AWS --password-stdin "$registry")
@@ -162,13 +162,13 @@ log_in() {
     printf '%s | %s\n' "$(quoted aws ecr get-login-password --region "$region")" "$(quoted "${docker_login[@]}")" >&3
     return
   fi
-  ask "" get-login-password
+  ecr "" get-login-password
   if ! printf '%s' "$answer" | "${docker_login[@]}"; then
-    fail "Docker cannot log in to $registry: its last lines above say why."
+    fail "Docker cannot log in to $registry: its last lines above show why."
   fi
 }
 
-# Attestations (provenance, SBOM) would turn the manifest into an OCI index whatever the output says.
+# Attestations (provenance, SBOM) would turn the manifest into an OCI index whatever --output requests.
 build() {
   local options=(--platform linux/amd64 --provenance=false --sbom=false --output "type=docker,oci-mediatypes=false")
   options+=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision")
@@ -177,7 +177,7 @@ build() {
     options+=(--build-arg "BASE_IMAGE=$base_image")
   fi
   if ! run docker buildx build "${options[@]}" --tag "$image" "$root"; then
-    fail "The build failed: its last lines above say where."
+    fail "The build failed: its last lines above show where."
   fi
 }
 
@@ -191,8 +191,8 @@ push() {
   fi
 }
 
-# ask ABSENT OPERATION...: answer is what ECR answers, empty if that is the error ABSENT; any other error ends the script.
-ask() {
+# ecr ABSENT OPERATION...: `answer` is ECR's answer, empty if that is the error ABSENT; any other error ends the script.
+ecr() {
   local absent=$1
   shift
   if answer=$(aws_cli ecr "$@" 2>"$errors"); then
@@ -234,23 +234,23 @@ need() {
   fi
 }
 
-# What the failed program said, then our sentence.
+# The failed program's output, then our sentence.
 complain() {
   cat "$errors" >&2
   fail "$@"
 }
 
 fail() {
-  say "$@"
+  log "$@"
   exit 1
 }
 
 misuse() {
-  say "$1; --help names them all."
+  log "$1; --help names them all."
   exit 2
 }
 
-say() {
+log() {
   printf '%s\n' "build_and_push.sh: $*" >&2
 }
 

@@ -49,11 +49,11 @@ def main(
 
     data = _data()
     fields = cast("dict[str, dict[str, Any]]", data["fields"])
-    wanted = {_key(one): one for one in _variants(data)}
+    requests = {_key(one): one for one in _variants(data)}
     client = Client(LocalEngine(settings.read(bundle=bundle)))
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        answers = pool.map(partial(_draw, client), wanted.values())
-        drawn = dict(zip(wanted, tqdm(answers, total=len(wanted)), strict=True))
+        answers = pool.map(partial(_draw, client), requests.values())
+        drawn = dict(zip(requests, tqdm(answers, total=len(requests)), strict=True))
     for name, entry in fields.items():
         tiles = [(label(one), _shown(drawn[_key({**data["base"], **one})], one)) for one in entry["variants"]]
         _save(DOCS / "images" / "fields" / f"{name}.jpg", contact_sheet(tiles, tile_height=224))
@@ -61,7 +61,7 @@ def main(
 
 
 def page() -> str:
-    """The page of fields, as the schema and the examples say it.
+    """The page of fields, from the schema and the examples.
 
     Raises:
         SystemExit: a field has no example, or an example no field.
@@ -77,14 +77,14 @@ def page() -> str:
 
 
 def label(variant: Mapping[str, Any]) -> str:
-    """What a picture is called: the fields that set it apart."""
+    """A picture's caption: the fields in which it differs."""
     return ", ".join(f"{name} {_short(value)}" for name, value in variant.items()) or "the usual"
 
 
 _HEAD: Final = """# Every field of a request
 
 Written by `make docs-pictures` from the schema. The pictures are drawn by the demo models at 256 x 256 in 6 steps:
-they show what a field changes, not how real models look. `inpaint-server schema` prints the same as JSON Schema.
+they show what a field changes, not what real models can do. `inpaint-server schema` prints the same as JSON Schema.
 
 | field | default | meaning |
 | --- | --- | --- |"""
@@ -166,7 +166,7 @@ def _shown(result: Result, variant: Mapping[str, Any]) -> UInt8Array:
 def _save_stages(result: Result) -> None:
     """The stages of one advert, each as a picture of its own."""
     picture = result.pictures[0]
-    assert picture.layers is not None, "the stages were asked for"
+    assert picture.layers is not None, "return_layers is set"
     with Image.open(PHOTOS / str(STAGES["photo"])) as photo:
         _save(DOCS / "images" / "concepts" / "photo.jpg", np.asarray(photo.resize((320, 256))))
     for name, image in [*picture.layers.named(), ("advert", picture.image)]:

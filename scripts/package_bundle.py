@@ -4,7 +4,7 @@
     python scripts/package_bundle.py check model.tar.gz
     python scripts/package_bundle.py upload BUNDLE s3://BUCKET/PREFIX/
 
-Only a whole bundle is shipped: every file is compared with the manifest's checksums first.
+Only a complete bundle is shipped: every file is compared with the manifest's checksums first.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def upload(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prefix:
-    """A place in S3; `path` ends in a slash, as SageMaker's ModelDataSource wants it."""
+    """A place in S3; `path` ends in a slash, as SageMaker's ModelDataSource requires."""
 
     bucket: str
     path: str
@@ -96,7 +96,7 @@ class Prefix:
         """Read `s3://bucket/prefix/`.
 
         Raises:
-            BundleError: It is none, or names a whole bucket.
+            BundleError: It is no S3 prefix, or names an entire bucket.
         """
         parts = urlsplit(uri)
         path = parts.path.strip("/")
@@ -106,15 +106,15 @@ class Prefix:
 
     @property
     def uri(self) -> str:
-        """As it was written, with the slash."""
+        """The prefix as a URI, with its slash."""
         return f"s3://{self.bucket}/{self.path}"
 
 
 def shipped(bundle: Path) -> dict[str, FileEntry]:
-    """Every file of a whole bundle with its size and checksum, by its path; the manifest comes last.
+    """Every file of a complete bundle with its size and checksum, by its path; the manifest comes last.
 
     Raises:
-        BundleError: with every problem of a bundle that is not whole.
+        BundleError: with every problem of an incomplete bundle.
     """
     if problems := verify(bundle):
         raise BundleError(f"{bundle} is not shipped: {'; '.join(problems)}.")
@@ -142,7 +142,7 @@ def pack(bundle: Path, paths: Mapping[str, FileEntry], target: IO[bytes]) -> Non
 
 
 def archive_problems(source: Path) -> list[str]:
-    """Every problem of an archive in plain words; an empty list is a whole one.
+    """Every problem of an archive in plain words; an empty list means that it is complete.
 
     Raises:
         BundleError: It cannot be read to its end.
@@ -209,7 +209,7 @@ def send(bundle: Path, prefix: Prefix, s3: Any) -> None:
         s3: boto3's client.
 
     Raises:
-        BundleError: The bundle is not whole, or the prefix holds something else.
+        BundleError: The bundle is incomplete, or the prefix holds something else.
     """
     files = shipped(bundle)
     if large := [path for path, entry in files.items() if entry.bytes > PUT_LIMIT]:

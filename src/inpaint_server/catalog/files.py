@@ -1,4 +1,4 @@
-"""Files that are either there, whole, or not there: a stop at any moment leaves no half of one."""
+"""Atomic writes: an interruption at any moment leaves no partial file."""
 
 from __future__ import annotations
 

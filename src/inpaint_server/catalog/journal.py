@@ -84,7 +84,7 @@ class Journal:
             self._entries[entry.identity] = entry
 
     def _read(self) -> dict[str, Entry]:
-        """Every line that is whole; the last may be cut where the power went, and is ended so that the next is not."""
+        """Every complete line; an incomplete last one, left by a crash, is ended so that the next line is intact."""
         self._file.seek(0)
         text = self._file.read()
         if text and not text.endswith(b"\n"):

@@ -62,7 +62,7 @@ def read_workbook(source: Path) -> list[list[str]]:
 
 
 def read_json_lines(source: Path) -> Iterator[dict[str, Any] | str]:
-    """Each line's object, or one sentence that says why it is none; blank lines are left out.
+    """Each line's object, or one sentence with the reason why it is invalid; blank lines are left out.
 
     Raises:
         InvalidRequest: the file is no text.

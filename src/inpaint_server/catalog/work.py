@@ -36,7 +36,7 @@ class Outcome:
         row: The row.
         name: The product's name for a person.
         status: `done`, `failed`, or `waiting`: not tried yet because the run was stopped.
-        entry: Its outcome in the journal; the identity is empty where the row made no request.
+        entry: Its outcome in the journal; the identity is empty if the row gave no request.
         request: The request, pictures left out.
         twin_of: The number of an earlier row with the very same request, whose picture it shares.
     """

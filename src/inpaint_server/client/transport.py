@@ -183,7 +183,7 @@ def _reply(response: httpx.Response) -> RawResponse:
 
 
 def _no_answer(url: str, error: Exception) -> RawResponse:
-    """Nobody listens: worth another try. A connection that broke later may have been understood: not repeated."""
+    """The reply in place of an answer; it is retryable only if no connection was established."""
     reason = str(error) or type(error).__name__
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return from_error(Unreachable(f"Check the server's address {url}: {reason}."), retryable=True)

@@ -95,7 +95,7 @@ class AdvertRequest:
         light_match: How much of the scene's light falls on the product, 0 (its pixels stay as they are) to 1.
         candidates: Pictures drawn for each one answered; the best is kept.
         upscale: Whether the bundle's upscaler enlarges a scene that is painted smaller than the canvas.
-        check_safety: Whether the bundle's safety checker looks at every picture.
+        check_safety: Whether the bundle's safety checker examines every picture.
         fill: Whether a region that is repainted from nothing starts from the colours around it, not from noise alone.
         joint: Whether all layers are painted in one pass, each with its own words, instead of one after the other.
     """
@@ -131,7 +131,7 @@ class BundleDefaults:
 
     Attributes:
         size: The canvas its models were trained for.
-        guidance_scale: The guidance its models look best at.
+        guidance_scale: The guidance that suits its models best.
         few_step_weights: Whether it carries weights for few steps.
         safety_checker: Whether it carries a safety checker.
         upscaler: Whether it carries an upscaler.

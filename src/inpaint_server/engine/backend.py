@@ -40,7 +40,7 @@ D = TypeVar("D", bound=PassState)
 class ModelBackend(Protocol[D]):
     """The models on their device. One thread calls it. The only error of ours that it raises is `OutOfMemory`.
 
-    Every method takes calls that are made together, batches them where their sizes allow, and returns the results in
+    Every method takes calls that run together, batches them where their sizes allow, and returns the results in
     the calls' order. A method that raises has changed nothing: fewer calls can be tried.
     """
 

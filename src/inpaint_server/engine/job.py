@@ -60,7 +60,7 @@ class Job:
             raise self.ended_by
 
     def end(self, error: InpaintServerError) -> None:
-        """End the job early: no further step is made for it. The first error is kept."""
+        """End the job early: no further step is computed for it. The first error is kept."""
         with self._lock:
             self.ended_by = self.ended_by or error
 

@@ -23,7 +23,7 @@ ENGINE = (sys.executable, "-m", "inpaint_server.server.process")
 
 
 class CannotServe(InpaintServerError):
-    """Engine or front door do not start, or not again; the message says which and why."""
+    """Engine or front door do not start or restart; the message names which and why."""
 
     code = "cannot_serve"
 

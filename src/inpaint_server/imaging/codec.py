@@ -237,7 +237,7 @@ def _not_readable(data: bytes, field: str) -> str:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turn a picture as its EXIF orientation says; a damaged EXIF block changes nothing."""
+    """Apply a picture's EXIF orientation; a damaged EXIF block changes nothing."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # noqa: BLE001 (a damaged block must not cost the picture)

@@ -48,7 +48,7 @@ def composite_product(canvas: Pixels, placed: PlacedProduct, feather: int) -> Pi
     No pixel inside the mask eroded by `feather` differs from `placed.pixels`, none further than that outside it from
     the canvas. On the soft edge between, the product's colour is carried on from inside, where none of the photo's old
     background is mixed in, and the scene's from outside, where none of the product is.
-    The matte is made on the canvas, not in the product's box: the box's sides are edges of the product.
+    The matte is computed on the canvas, not in the product's box: the box's sides are edges of the product.
     """
     mask, reach = mask_on_canvas(placed), feather + 2
     weight = matte(mask, feather)

@@ -12,7 +12,7 @@ from inpaint_server.domain.arrays import Pixels, UInt8Array, frozen_array
 from inpaint_server.domain.product import PlacedProduct
 
 _MOST: Final = 1.35
-"""The most that a channel is scaled by, up or down: more looks like a filter, not like light."""
+"""The largest factor a channel is scaled by, up or down; beyond it the product looks tinted, not lit."""
 
 _NORM: Final = 6
 

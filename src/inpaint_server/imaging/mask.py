@@ -103,7 +103,7 @@ def region_paint_mask(product: ProductMask, region: NDArray[np.bool_]) -> PaintM
 
 
 def product_paint_mask(product: ProductMask) -> PaintMask:
-    """The product's own place, its soft edge too, as something to repaint: what nobody will see once it is laid there.
+    """The product's place, with its soft edge, as a mask to repaint: the product will cover it.
 
     Args:
         product: H x W, 255 = product.

@@ -42,7 +42,7 @@ def place(product: Product, canvas: Size, rule: PlacementRule, rng: np.random.Ge
 
 
 def place_at(product: Product, canvas: Size, placement: Placement) -> PlacedProduct:
-    """Put the product where a placement says, or as near to it as the canvas allows."""
+    """Put the product at a placement, or as near to it as the canvas allows."""
     box = _fit(product.box.size, canvas, placement)
     pixels, mask = _resample(product, box.size)
     return PlacedProduct(pixels=pixels, mask=mask, box=box, canvas=canvas, placement=_said(box, canvas))

@@ -26,7 +26,7 @@ _LOWEST_BASE: Final = 0.5
 is flat further up (a handle, a brim) touches nothing."""
 
 _FLATTENED: Final = 0.35
-"""Height over width of the shadow's blur: ground is seen at a slant."""
+"""Height over width of the shadow's blur: the ground is viewed at an angle."""
 
 _SOFTNESS: Final = (0.015, 0.07)
 """Blur of the contact itself and of the dark around it, fractions of the product's longer side."""

@@ -31,7 +31,7 @@ class Manifest(BaseModel):
     version: str
     licence: str
     native_size: int = Field(ge=64, le=2048, multiple_of=8, description="Side of the square canvas trained for.")
-    guidance_scale: float = Field(default=7.5, ge=0, description="The guidance these models look best at.")
+    guidance_scale: float = Field(default=7.5, ge=0, description="The guidance that suits these models best.")
     segmenter: str = Field(description="Segment Anything's type: vit_b, vit_l, vit_h or custom.")
     files: dict[str, FileEntry]
 

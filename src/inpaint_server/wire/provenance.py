@@ -1,4 +1,4 @@
-"""How a picture was made, in its own file: enough to make it again."""
+"""How a picture was generated, recorded in its own file: enough to generate it again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fingerprint(picture: UInt8Array | None) -> str | None:
 
 
 def read_origin(data: bytes, *, max_pixels: int) -> dict[str, Any]:
-    """The note that `describe_origin` made, out of a picture's file.
+    """The note that `describe_origin` wrote, read from a picture's file.
 
     Args:
         data: A PNG, JPEG or WebP file.

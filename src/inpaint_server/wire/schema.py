@@ -151,7 +151,7 @@ class InvocationRequest(_Wire):
         default=1,
         ge=1,
         le=8,
-        description="Pictures drawn for each one answered; the one with the least faults is kept.",
+        description="Pictures drawn for each one answered; the one with the fewest faults is kept.",
     )
     output_format: OutputFormat = Field(default="png", description="How pictures are encoded.")
     return_layers: bool = Field(default=False, description="Also return mask, background, passes and layout.")
