@@ -1,4 +1,4 @@
-"""Compile the front door's Java into what the package carries: a jar, one class, and a file of digests.
+"""Compile the front door's Java into what the package carries: a jar, replaced classes, and a file of digests.
 
 Needs a JDK (`javac`): python scripts/build_plugin.py
 """
@@ -16,8 +16,8 @@ import mms
 
 FOLDER = Path(__file__).parents[1] / "src" / "inpaint_server" / "front_door" / "java"
 SOURCES = FOLDER / "src"
-REPLACEMENT = Path("com/amazonaws/ml/mms/ServerInitializer.class")
-"""Replaces the model server's own class of this name by coming first on the class path, where the jar comes last."""
+REPLACED = Path("com/amazonaws")
+"""Classes here replace the model server's own of the same names by coming first on the class path, the jar last."""
 
 
 def compiler() -> str:
@@ -36,7 +36,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def build(target: Path) -> None:
-    """Write the jar (compiled classes and the list of services, without dates) and the replacement class.
+    """Write the jar (compiled classes and the list of services, without dates) and the replaced classes.
 
     Args:
         target: The folder they are written to.
@@ -46,9 +46,10 @@ def build(target: Path) -> None:
         options = ["--release", "8", "-Xlint:-options", "-g:none", "-cp", str(server), "-d", classes]
         subprocess.run(["javac", *options, *map(str, sorted(SOURCES.rglob("*.java")))], check=True)  # noqa: S603, S607
         files = {path.relative_to(classes): path for path in Path(classes).rglob("*.class")}
-        replacement = target / "first" / REPLACEMENT
-        replacement.parent.mkdir(parents=True, exist_ok=True)
-        replacement.write_bytes(files.pop(REPLACEMENT).read_bytes())
+        for name in [name for name in files if name.is_relative_to(REPLACED)]:
+            replacement = target / "first" / name
+            replacement.parent.mkdir(parents=True, exist_ok=True)
+            replacement.write_bytes(files.pop(name).read_bytes())
         services = {path.relative_to(SOURCES): path for path in (SOURCES / "META-INF").rglob("*") if path.is_file()}
         with zipfile.ZipFile(target / "plugin.jar", "w") as archive:
             for name, path in sorted((files | services).items()):

@@ -15,11 +15,15 @@ from inpaint_server.errors import SettingsError
 class Settings(BaseSettings):
     """The operator's settings. Variables of this server begin with `INPAINT_`; the others are SageMaker's and Java's.
 
+    An empty variable is as good as none.
+
     Raises:
         SettingsError: (from `read`) a variable's value cannot be used; the message names it.
     """
 
-    model_config = SettingsConfigDict(env_prefix="INPAINT_", frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="INPAINT_", frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
 
     bundle: str = Field(
         default="",
@@ -33,9 +37,9 @@ class Settings(BaseSettings):
     port: int = Field(
         default=8080,
         ge=1,
-        le=32766,
+        le=65535,
         validation_alias=AliasChoices("SAGEMAKER_BIND_TO_PORT", "port"),
-        description="TCP port of /ping and /invocations (the front door refuses 32767 and up).",
+        description="TCP port of /ping and /invocations; 32767 and up only without the front door (--direct).",
     )
     model_server_timeout_minutes: int = Field(
         default=60,

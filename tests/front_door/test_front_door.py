@@ -6,6 +6,7 @@ import http.client
 import json
 import random
 import socket
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -72,6 +73,24 @@ def test_custom_attributes_and_request_id_passed(server: Server):
     received = server.invoke(b"{}", show="headers").json
     assert received["x-request-id"]
     assert server.invoke(b"{}", show="headers").headers["x-request-id"] != received["x-request-id"]
+
+
+def test_arrival_recorded_by_front_door(server: Server):
+    forged = {"X-Amzn-SageMaker-Custom-Attributes": '{"show": "headers"}', "x-inpaint-arrived": "5"}
+    before = time.time()
+    received = server.request("POST", "/invocations", b"{}", forged).json
+    assert before - 1 <= int(received["x-inpaint-arrived"]) / 1000 <= time.time() + 1
+
+
+def test_header_after_tiny_responses_keeps_workers(server: Server):
+    """A tiny response shrinks the front door's buffer of its worker; the next header arrives in pieces."""
+    workers = server.pids("model_service_worker")
+    for _ in range(2):
+        for _ in range(20 * len(workers)):
+            assert server.invoke(b"{}").body == b"{}"
+        for _ in range(2 * len(workers)):
+            assert server.invoke(b"{}", padding="x" * 900).status == 200
+    assert server.pids("model_service_worker") == workers
 
 
 @pytest.mark.parametrize("value", ["a\rX-Evil: 1", "a\x0bb", "a\x00b", "a\r\n\tX-Evil: 1"])
@@ -200,12 +219,23 @@ def test_engine_ping_reports_commit():
 
 def test_front_door_limits_exceed_settings(tmp_path: Path):
     given = settings.read(max_body_mb=50, queue=10, max_batch=4, max_reply_mb=30)
-    text = mms.properties(given, RunFolder(tmp_path))
+    text = mms.properties(given, RunFolder(tmp_path), mms.worker_count(given, 10**12))
     values = dict(line.split("=", 1) for line in text.splitlines())
     assert int(values["max_request_size"]) >= 2 * given.max_body_bytes
     assert values["max_response_size"] == "30000000"
     assert int(values["default_workers_per_model"]) > given.queue + given.max_batch
     assert values["management_address"].startswith("unix:")
+
+
+@pytest.mark.parametrize(("memory_gb", "workers"), [(1000, 1036), (64, 275), (8, 34), (0.5, 5)])
+def test_workers_and_heap_bounded_by_memory(tmp_path: Path, memory_gb: float, workers: int):
+    given = settings.read(queue=1024, max_batch=8, max_body_mb=25)
+    assert mms.worker_count(given, int(memory_gb * 1e9)) == workers
+    text = mms.properties(given, RunFolder(tmp_path), workers)
+    values = dict(line.split("=", 1) for line in text.splitlines())
+    heap_mb = int(values["vmargs"].rpartition("-Xmx")[2].removesuffix("m"))
+    assert heap_mb <= max(512, memory_gb * 1000 / 4)
+    assert int(values["job_queue_size"]) + workers >= 1036, "what the engine would queue waits in Java"
 
 
 def test_real_engine_through_front_door(real_server: Server):

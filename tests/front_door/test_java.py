@@ -44,4 +44,4 @@ def test_java_rebuild_is_identical(script: dict[str, Any], tmp_path: Path):
     script["build"](tmp_path)
     built = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert built == {path: (mms.PLUGIN / path).read_bytes() for path in built}
-    assert {path.name for path in built} == {"plugin.jar", "ServerInitializer.class"}
+    assert {path.name for path in built} == {"plugin.jar", "ServerInitializer.class", "ModelResponseDecoder.class"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import socket
@@ -63,6 +65,23 @@ def test_sigterm_finishes_requests_in_progress(tmp_path: Path):
         assert {reply.result().status for reply in replies} == {200}
         assert server.wait() == 0
         assert server.pids() == []
+
+
+def test_unread_body_refused_at_sigterm(tmp_path: Path):
+    gate = Gate(tmp_path / "pass")
+    with start({"GATES": str(tmp_path)}) as server, ThreadPoolExecutor(1) as pool:
+        server.wait_for("serving")
+        caller = pool.submit(server.send, advert(1))
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            connection.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+            gate.wait_for_arrival()
+            server.process.send_signal(signal.SIGTERM)
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            assert (answer.status, json.loads(answer.read())["error"]["code"]) == (503, "draining")
+        gate.open()
+        assert not advert(1).problem(caller.result())
+        assert server.wait() == 0
 
 
 def test_requests_beyond_drain_time_end(tmp_path: Path):
@@ -216,6 +235,22 @@ def test_taken_port_named():
         with Server(port=taken.getsockname()[1]) as server:
             assert f"Port {server.port} cannot be used" in server.wait_for("cannot_serve")["reason"]
             assert server.wait() == 1
+
+
+def test_port_too_high_named():
+    with Server(port=32_767) as server:
+        reason = server.wait_for("cannot_serve")["reason"]
+        assert "Port 32767" in reason
+        assert "--direct" in reason
+        assert server.wait() == 1
+
+
+def test_huge_queue_starts_few_workers():
+    with start({"INPAINT_QUEUE": "1024", "INPAINT_MAX_BODY_MB": "1000"}) as server:
+        bounded = server.wait_for("workers_bounded_by_memory")
+        server.wait_for("serving")
+        assert len(server.pids("model_service_worker")) <= bounded["workers"] + 1 < 50
+        assert_serves(server)
 
 
 def test_two_servers_side_by_side():

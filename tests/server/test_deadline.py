@@ -7,6 +7,7 @@ import io
 import json
 import socket
 import threading
+import time
 from typing import Any
 
 from PIL import Image
@@ -23,6 +24,14 @@ BACKGROUND = {"task": "background", "background_prompt": "a lake", "steps": 1}
 def assert_late(status: int, body: Any, reason: str) -> None:
     assert (status, body["error"]["code"]) == (504, "deadline_exceeded")
     assert reason in body["error"]["message"]
+
+
+def test_time_in_the_front_door():
+    with PlainServer() as server:
+        arrived = round((time.time() - Settings().deadline_s - 1) * 1000)
+        late = server.invoke(BACKGROUND, x_inpaint_arrived=str(arrived))
+        assert_late(late.status_code, late.json(), "")
+        assert server.invoke(BACKGROUND, x_inpaint_arrived=str(arrived + 10_000_000)).status_code == 200
 
 
 def test_body_that_stops():

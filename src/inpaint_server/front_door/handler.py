@@ -31,12 +31,12 @@ FORWARDED_HEADERS = (
     "x-amzn-sagemaker-inference-id",
     "x-amzn-trace-id",
     "traceparent",
+    "x-inpaint-arrived",
 )
-RETURNED_HEADERS = ("X-Amzn-SageMaker-Custom-Attributes", "X-Request-Id", "Retry-After", "Allow")
+RETURNED_HEADERS = ("X-Amzn-SageMaker-Custom-Attributes", "X-Request-Id", "Retry-After")
 
-# Shared with the front door's `PublicPortHandler`, in Java: the caller's method and Content-Type, and whether a
-# response is to be sent unchanged.
-METHOD_HEADER = "x-inpaint-method"
+# Shared with the front door's `PublicPortHandler`, in Java: the caller's Content-Type, and whether a response is to be
+# sent unchanged.
 CONTENT_TYPE_HEADER = "x-inpaint-content-type"
 PASSTHROUGH_HEADER = "x-inpaint-passthrough"
 
@@ -44,9 +44,6 @@ RETRY_AFTER_S = 5
 DISCONNECT_CHECK_S = 0.25
 """Seconds between two checks whether the caller of a request in progress is still connected."""
 
-# multi-model-server's decoder loses a worker whose reply is so small that its receive buffer shrinks to less than the
-# next reply's headers: no reply may be shorter than this, and no header longer than the other.
-_SHORTEST_REPLY = 1100
 _LONGEST_HEADER = 1024
 _UNSAFE = re.compile(r"[^\x20-\x7e\x80-\xff]")
 
@@ -112,12 +109,11 @@ def _answer(fields: dict[str, Any], context: Context, index: int, folder: RunFol
     except Exception as error:  # noqa: BLE001 - see the module's description
         sys.stderr.write(f"request {request_id} could not be forwarded: {error!r}\n")
         reply = error_response(Internal(f"The request failed; its id is {request_id}."), request_id)
-    body, padding = _padded(reply)
     context.set_response_status(reply.status, "", index)
     context.set_response_content_type(index, _safe(reply.content_type))
-    for name, value in {**reply.headers, **padding, PASSTHROUGH_HEADER: "1"}.items():
+    for name, value in {**reply.headers, PASSTHROUGH_HEADER: "1"}.items():
         context.set_response_header(index, name, _safe(value))
-    return body
+    return reply.body
 
 
 def _reply(fields: dict[str, Any], headers: dict[str, str], request_id: str, folder: RunFolder) -> ForwardedResponse:
@@ -129,7 +125,7 @@ def _reply(fields: dict[str, Any], headers: dict[str, str], request_id: str, fol
         sent["content-type"] = _printable(headers[CONTENT_TYPE_HEADER])
     try:
         with folder.working():
-            return _forward(headers[METHOD_HEADER], bytes(fields["body"]), sent, folder)
+            return _forward(bytes(fields["body"]), sent, folder)
     except ClientGone as error:
         folder.clear_disconnected(request_id)
         return error_response(error, request_id)
@@ -139,11 +135,10 @@ def _reply(fields: dict[str, Any], headers: dict[str, str], request_id: str, fol
         return error_response(Internal(f"The request was lost; its id is {request_id}. Send it again."), request_id)
 
 
-def _forward(method: str, body: bytes, headers: dict[str, str], folder: RunFolder) -> ForwardedResponse:
+def _forward(body: bytes, headers: dict[str, str], folder: RunFolder) -> ForwardedResponse:
     connection = UnixConnection(folder.socket)
     try:
-        # The engine answers every method but POST alike, and its HTTP parser does not know every method.
-        connection.request("POST" if method == "POST" else "GET", "/invocations", body, headers)
+        connection.request("POST", "/invocations", body, headers)
         _wait_for_answer(connection, headers["x-request-id"], folder)
         answer = connection.getresponse()
         return ForwardedResponse(
@@ -179,16 +174,6 @@ def error_response(error: InpaintServerError, request_id: str) -> ForwardedRespo
     retry = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     body = error.to_json(request_id)
     return ForwardedResponse(status=error.status, content_type=content_types.JSON, body=body, headers=retry)
-
-
-def _padded(reply: ForwardedResponse) -> tuple[bytes, dict[str, str]]:
-    """The body, and headers if need be, long enough for multi-model-server: spaces after JSON, else a header."""
-    missing = _SHORTEST_REPLY - len(reply.body)
-    if missing <= 0:
-        return reply.body, {}
-    if reply.content_type.startswith(content_types.JSON):
-        return reply.body.rstrip(b"\n") + b" " * missing + b"\n", {}
-    return reply.body, {"X-Padding": "-" * min(missing, _LONGEST_HEADER)}
 
 
 def _safe(value: str) -> str:

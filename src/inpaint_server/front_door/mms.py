@@ -10,7 +10,7 @@ import socket
 import sys
 from pathlib import Path
 
-from inpaint_server import __version__
+from inpaint_server import __version__, host_memory, logs
 from inpaint_server.errors import SettingsError
 from inpaint_server.front_door import processes
 from inpaint_server.front_door.run_folder import PROBE_HEADER, RunFolder
@@ -20,7 +20,18 @@ PLUGIN = Path(__file__).parent / "java"
 FIRST_ON_CLASS_PATH = PLUGIN / "first"
 """multi-model-server's class path begins with the folder it is started in: classes here replace its own."""
 
+HIGHEST_PORT = 32_766
+"""multi-model-server refuses higher ones."""
 SPARE_WORKERS = 4
+WORKER_MB = 8
+"""What a worker holds beside a body and what it shares with the others; measured: 5."""
+MEMORY_FRACTION = 0.25
+"""Of the memory, for the front door's bodies; the rest is the engine's."""
+QUEUE_IN_JAVA = 1000
+"""Most requests that wait for a worker; more are answered 503 in Java."""
+
+_LARGEST_INT = 2**31 - 1
+"""Java's."""
 
 # In the format of /proc/net/unix and /proc/net/tcp; multi-model-server's first worker listens on 127.0.0.1:9000.
 _LISTENING_UNIX = "00010000"
@@ -35,14 +46,25 @@ _JAVA_OPTIONS = (
 )
 
 
-def worker_count(settings: Settings) -> int:
-    """As many workers as requests may wait and run in the engine, and a few more to return its errors."""
+def worker_count(settings: Settings, memory_bytes: int) -> int:
+    """As many workers as requests may wait and run in the engine, and a few more to return its errors.
+
+    Args:
+        settings: What the operator decided.
+        memory_bytes: Of the machine or container; where a share of it does not hold that many bodies, there are fewer
+            workers, and requests wait for one in Java.
+    """
+    largest_mb = WORKER_MB + 2 * settings.max_body_mb  # a body is in Java's heap and in the worker
+    fitting = int(MEMORY_FRACTION * memory_bytes / 1e6 / largest_mb)
+    return max(1 + SPARE_WORKERS, min(_wanted_workers(settings), fitting))
+
+
+def _wanted_workers(settings: Settings) -> int:
     return settings.queue + settings.max_batch + SPARE_WORKERS
 
 
-def properties(settings: Settings, folder: RunFolder) -> str:
+def properties(settings: Settings, folder: RunFolder, workers: int) -> str:
     """multi-model-server's configuration file."""
-    workers = worker_count(settings)
     heap_mb = max(512, int(settings.max_body_mb * workers))
     values = {
         "inference_address": f"http://0.0.0.0:{settings.port}",
@@ -50,10 +72,10 @@ def properties(settings: Settings, folder: RunFolder) -> str:
         "default_workers_per_model": workers,
         "preload_model": "true",
         "decode_input_request": "false",
-        "job_queue_size": 1000,
+        "job_queue_size": max(QUEUE_IN_JAVA, _wanted_workers(settings) - workers),
         "number_of_gpu": 0,
-        "max_request_size": max(4 * settings.max_body_bytes, 64_000_000),
-        "max_response_size": int(settings.max_reply_mb * 1e6),
+        "max_request_size": min(max(4 * settings.max_body_bytes, 64_000_000), _LARGEST_INT),
+        "max_response_size": min(int(settings.max_reply_mb * 1e6), _LARGEST_INT),
         "default_response_timeout": settings.model_server_timeout_minutes,
         "plugins_path": PLUGIN,
         "vmargs": f"{_JAVA_OPTIONS} -Xmx{heap_mb}m",
@@ -87,8 +109,17 @@ def _is_free(host: str, port: int) -> bool:
 
 def start(settings: Settings, folder: RunFolder) -> processes.Child:
     """Write the configuration and start the front door."""
-    folder.properties.write_text(properties(settings, folder))
-    folder.version.write_text(json.dumps({"version": __version__, "revision": settings.revision}))
+    workers = worker_count(settings, host_memory.total_bytes())
+    if workers < _wanted_workers(settings):
+        logs.get("front_door").warning(
+            "workers_bounded_by_memory",
+            workers=workers,
+            wanted=_wanted_workers(settings),
+            remedy="Lower INPAINT_QUEUE or INPAINT_MAX_BODY_MB, or give the container more memory.",
+        )
+    folder.properties.write_text(properties(settings, folder, workers))
+    version = {"version": __version__, "revision": settings.revision}
+    folder.version.write_text(json.dumps(version, separators=(",", ":")))
     command = [sys.executable, "-m", "inpaint_server.front_door.launcher", str(os.getpid()), "--start", "--foreground"]
     command += ["--mms-config", str(folder.properties), "--log-config", str(PLUGIN / "log4j2.xml")]
     command += ["--model-store", str(folder.path), "--models", f"model={folder.model.name}"]
@@ -117,7 +148,7 @@ def worker_answers(port: int, token: str, timeout: float) -> bool:
     """Whether a worker behind the public port answers a probe in time."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
-        connection.request("GET", "/invocations", headers={PROBE_HEADER: token})
+        connection.request("POST", "/invocations", headers={PROBE_HEADER: token})
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
@@ -134,11 +165,17 @@ def worker_parent_listens(folder: RunFolder) -> bool:
 
 
 def require_free_port(port: int) -> None:
-    """Check that the public port can be bound.
+    """Check that the front door can have the public port.
 
     Raises:
         SettingsError: It cannot.
     """
+    if port > HIGHEST_PORT:
+        raise SettingsError(
+            f"Port {port} is too high for the front door, which takes ports up to {HIGHEST_PORT}: choose a lower one "
+            "with --port or SAGEMAKER_BIND_TO_PORT, or serve without the front door (--direct).",
+            field="port",
+        )
     if not _is_free("0.0.0.0", port):  # noqa: S104 - the public port is public
         raise SettingsError(f"Port {port} cannot be used: stop what listens there or choose another.", field="port")
 

@@ -125,7 +125,9 @@ class Supervisor:
             self._engine.kill_group()
         if self._front_door is not None:
             _wait_until(lambda: not self._folder.is_working(), self._timeouts.last_responses)
-            processes.wait(0.2, stoppable=False)  # from a worker through Java into the socket
+            processes.wait(
+                0.5, stoppable=False
+            )  # from a worker through Java into the socket; refusals of unread bodies
             _wait_until(lambda: not mms.has_unsent_bytes(self._settings.port), self._timeouts.last_responses)
             self._front_door.kill_group()
         _wait_until(lambda: not processes.children_left(), 5.0)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, TypeVar
 
-import psutil
 import torch
 from torch import Tensor
 
+from inpaint_server import host_memory
 from inpaint_server.models.cost import with_peak_bytes
 from inpaint_server.models.device import Device
 
@@ -18,8 +17,6 @@ R = TypeVar("R")
 
 _USABLE_FRACTION: Final = 0.8
 """Of the free memory; the rest is left to gaps between allocations and to other processes."""
-
-_CONTAINER_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
 
 def rows_that_fit(free_bytes: int, bytes_per_row: float) -> int:
@@ -40,7 +37,7 @@ class MemoryEstimator:
 
     def __init__(self, device: Device, free_bytes: Callable[[], int] | None = None) -> None:
         self._device = device.torch_device
-        self._free_bytes = free_bytes or (_free_on_cuda if self._device.type == "cuda" else _free_on_host)
+        self._free_bytes = free_bytes or (_free_on_cuda if self._device.type == "cuda" else host_memory.free_bytes)
         self._bytes_per_element: dict[str, float] = {}
 
     def max_rows(self, kind: str, elements_per_row: int) -> int:
@@ -76,13 +73,6 @@ class MemoryEstimator:
 def _free_on_cuda() -> int:
     """The driver's free memory, and what the allocator has reserved without using it."""
     return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-
-
-def _free_on_host() -> int:
-    """The machine's available memory, or its container's if that is less."""
-    machine = psutil.virtual_memory().available
-    limit = _CONTAINER_LIMIT.read_text().strip() if _CONTAINER_LIMIT.is_file() else "max"
-    return machine if limit == "max" else max(0, min(machine, int(limit) - psutil.Process().memory_info().rss))
 
 
 def trim_heap() -> None:

@@ -75,6 +75,7 @@ class EngineApp:
             routes=[*routes("/ping", "GET", self._ping), *routes("/invocations", "POST", self._invocations)],
             exception_handlers={HTTPException: http_error},
         )
+        self.asgi.router.redirect_slashes = False
 
     def load(self, on_failure: Callable[[], object]) -> None:
         """Load and warm the models on a thread of their own; `state` becomes `ready` or `failed`.

@@ -17,7 +17,10 @@ from inpaint_server.errors import InpaintServerError
 OK: Final = "ok"
 _TRACES: Final = ("x-amzn-trace-id", "traceparent")
 _INFERENCE_ID: Final = "x-amzn-sagemaker-inference-id"
+_ARRIVED: Final = "x-inpaint-arrived"
+"""From the front door alone: when the request's first byte arrived there, milliseconds since 1970."""
 _REQUEST_ID: Final = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+_MILLISECONDS: Final = re.compile(r"[0-9]{1,15}")
 _LOGGABLE: Final = re.compile(r"[\w.:;=-]{1,256}", re.ASCII)
 
 
@@ -60,7 +63,12 @@ class RequestRecord:
         """The record of a request that has just arrived; headers have lower-case names."""
         trace = next((headers[name] for name in _TRACES if name in headers), None)
         inference_id = headers.get(_INFERENCE_ID)
-        return cls(request_id=request_id_of(headers), trace=_loggable(trace), inference_id=_loggable(inference_id))
+        return cls(
+            request_id=request_id_of(headers),
+            trace=_loggable(trace),
+            inference_id=_loggable(inference_id),
+            arrived=time.monotonic() - _seconds_since_arrival(headers.get(_ARRIVED, "")),
+        )
 
     def of_line(self, number: int, length: int) -> RequestRecord:
         """The record of one line of this request's body."""
@@ -158,6 +166,11 @@ class RequestRecord:
             "prompts": [request.background_prompt, *(layer.prompt for layer in request.layers)],
             "negative_prompt": request.negative_prompt,
         }
+
+
+def _seconds_since_arrival(milliseconds: str) -> float:
+    """How long ago the front door began to read the request; 0 without one, and never negative."""
+    return max(0.0, time.time() - int(milliseconds) / 1000) if _MILLISECONDS.fullmatch(milliseconds) else 0.0
 
 
 def request_id_of(headers: Mapping[str, str]) -> str:

@@ -2,25 +2,32 @@ package inpaint_server.front_door;
 
 import com.amazonaws.ml.mms.util.NettyUtils;
 import io.netty.channel.ChannelDuplexHandler;
+import io.netty.channel.ChannelFuture;
+import io.netty.channel.ChannelFutureListener;
 import io.netty.channel.ChannelHandlerContext;
 import io.netty.channel.ChannelPromise;
+import io.netty.handler.codec.http.FullHttpRequest;
 import io.netty.handler.codec.http.FullHttpResponse;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpHeaders;
-import io.netty.handler.codec.http.HttpRequest;
+import io.netty.handler.codec.http.HttpMethod;
+import io.netty.handler.codec.http.HttpResponseStatus;
+import io.netty.handler.codec.http.HttpUtil;
+import io.netty.handler.codec.http.QueryStringDecoder;
 import io.netty.util.ReferenceCountUtil;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
+import java.util.UUID;
 
 /**
- * On the public port, before the model server's own handlers: rewrites requests and error responses, and records
- * disconnects.
+ * On the public port, before the model server's own handlers: refuses and rewrites requests, rewrites error responses,
+ * and records disconnects.
  *
- * <p>Requests: every path but /invocations and /ping becomes one that does not exist, the query is dropped, and the
- * body's Content-Type and the method travel in headers of ours. Without a Content-Type the model server passes the
- * body on unchanged; a form it would parse, and get wrong.
+ * <p>Requests: everything but POST /invocations and GET or HEAD /ping is refused here as the engine refuses it. The
+ * query is dropped, and the body's Content-Type travels in a header of ours. Without a Content-Type the model server
+ * passes the body on unchanged; a form it would parse, and get wrong.
  *
  * <p>Responses: an error that comes neither from the engine nor from our Python handler gets the body and headers that
  * all errors of this server have.
@@ -33,16 +40,25 @@ public final class PublicPortHandler extends ChannelDuplexHandler {
     static final String PASSTHROUGH = "x-inpaint-passthrough";
 
     private static final String CONTENT_TYPE = "x-inpaint-content-type";
-    private static final String METHOD = "x-inpaint-method";
-
     private final Path disconnected = Paths.get(System.getProperty("java.io.tmpdir"), "disconnected");
 
     @Override
     public void channelRead(ChannelHandlerContext context, Object message) {
-        if (message instanceof HttpRequest) {
-            rewrite((HttpRequest) message);
+        FullHttpRequest request = (FullHttpRequest) message;
+        String path = path(request.uri());
+        FullHttpResponse refusal = refusal(request, path);
+        if (refusal == null) {
+            rewrite(request, path);
+            context.fireChannelRead(request);
+            return;
         }
-        context.fireChannelRead(message);
+        boolean keepAlive = HttpUtil.isKeepAlive(request) && request.decoderResult().isSuccess();
+        request.release();
+        HttpUtil.setKeepAlive(refusal, keepAlive);
+        ChannelFuture sent = context.writeAndFlush(refusal);
+        if (!keepAlive) {
+            sent.addListener(ChannelFutureListener.CLOSE);
+        }
     }
 
     @Override
@@ -54,16 +70,45 @@ public final class PublicPortHandler extends ChannelDuplexHandler {
         context.fireChannelInactive();
     }
 
-    private static void rewrite(HttpRequest request) {
-        String path = request.uri().split("\\?", 2)[0];
-        request.setUri(path.equals("/invocations") || path.equals("/ping") ? path : "/absent");
+    /** The path without query and without a slash at its end; empty if it cannot be decoded. */
+    private static String path(String uri) {
+        try {
+            String path = new QueryStringDecoder(uri).path();
+            return path.endsWith("/") ? path.substring(0, path.length() - 1) : path;
+        } catch (IllegalArgumentException malformed) {
+            return "";
+        }
+    }
+
+    /** The response to a request that is none of ours; null if it is. */
+    private static FullHttpResponse refusal(FullHttpRequest request, String path) {
+        String id = UUID.randomUUID().toString();
+        HttpMethod method = request.method();
+        if (request.decoderResult().isFailure()) {
+            return ErrorResponses.create(HttpResponseStatus.BAD_REQUEST, id);
+        }
+        switch (path) {
+            case "/ping":
+                boolean reads = method.equals(HttpMethod.GET) || method.equals(HttpMethod.HEAD);
+                return reads ? null : ErrorResponses.methodNotAllowed("GET, HEAD", id);
+            case "/invocations":
+                return method.equals(HttpMethod.POST) ? null : ErrorResponses.methodNotAllowed("POST", id);
+            default:
+                return ErrorResponses.create(HttpResponseStatus.NOT_FOUND, id);
+        }
+    }
+
+    private static void rewrite(FullHttpRequest request, String path) {
+        request.setUri(path);
+        if (request.method().equals(HttpMethod.HEAD)) {
+            request.setMethod(HttpMethod.GET); // the codec leaves out the body of the response all the same
+        }
         HttpHeaders headers = request.headers();
         String contentType = headers.get(HttpHeaderNames.CONTENT_TYPE);
         headers.remove(HttpHeaderNames.CONTENT_TYPE).remove(CONTENT_TYPE);
         if (contentType != null) {
             headers.set(CONTENT_TYPE, contentType);
         }
-        headers.set(METHOD, request.method().name());
     }
 
     @Override
