@@ -45,12 +45,17 @@ class PlainBackend:
     gate: threading.Event = field(default_factory=threading.Event)
     batches: list[list[int]] = field(default_factory=list[list[int]])
     calls: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    prepared_on: list[str] = field(default_factory=list[str])
     capacity: int = 64
     unsafe: Callable[[Pixels], bool] = lambda _: False
     agreements: Callable[[Pixels], float] = lambda _: 0.0
 
     def __post_init__(self) -> None:
         self.gate.set()
+
+    def prepare(self, call: Segment) -> Segment:
+        self.prepared_on.append(threading.current_thread().name)
+        return call
 
     def segment(self, calls: Sequence[Segment]) -> list[MaskProposals]:
         """The middle third of each photo."""

@@ -65,6 +65,12 @@ def test_progress_reports_background_then_passes_in_order(engine: Engine[PlainPa
     assert len(answer.timings.passes) == 2
 
 
+def test_photos_are_prepared_off_the_devices_thread(engine: Engine[PlainPass], backend: PlainBackend):
+    engine.submit(replace(request(), mask=None), deadline_s=WAIT_S).answer.result(WAIT_S)
+    assert len(backend.prepared_on) == 2, "the photo, and the finished picture for its receipt"
+    assert all(name.startswith("request-") for name in backend.prepared_on)
+
+
 def test_progress_callback_that_raises_fails_only_its_own_request(engine: Engine[PlainPass], backend: PlainBackend):
     def fail(_: Progress) -> None:
         raise RuntimeError("no progress bar")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,18 @@ def test_points_and_boxes_change_masks(segmenter: Segmenter):
     without = segmenter.segment([segment_call((150, 100, 0), (10, 10, 1))])[0]
     assert not np.array_equal(whole.masks, boxed.masks)
     assert not np.array_equal(whole.masks, without.masks)
+
+
+def test_prepared_photo_needs_no_pixels_on_the_device():
+    segmenter = Segmenter(SAM, CPU, MemoryEstimator(CPU), cache_bytes=10_000_000)
+    call = segment_call((150, 100, 1))
+    first, cached = segmenter.prepare(call), None
+    expected = segmenter.segment([call])[0]
+    cached = segmenter.prepare(call)
+    assert (first.resized is None, cached.resized is None) == (False, True)
+    blank = Pixels(frozen_array(np.zeros_like(call.photo)))
+    for prepared in (first, cached):
+        assert np.array_equal(segmenter.segment([replace(prepared, photo=blank)])[0].masks, expected.masks)
 
 
 def test_photos_of_batch_are_encoded_once():

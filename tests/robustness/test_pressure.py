@@ -83,6 +83,19 @@ def test_deadline_frees_device():
         assert len(server.backend.batches) - steps < 10, "no step was spent on the late request"
 
 
+def test_huge_request_neither_starves_others_nor_outlives_its_deadline():
+    layers = [{"region": [i / 8, (i + 1) / 8], "prompt": f"layer {i}"} for i in range(8)]
+    fields = {"num_images": 8, "candidates": 8, "width": 2048, "height": 2048, "steps": 250, "layers": layers}
+    with PlainServer(max_canvas_megapixels=2200, deadline_s=12) as server, ThreadPoolExecutor(1) as pool:
+        caller = pool.submit(server.invoke, advert(1, **fields).body)
+        wait_until(lambda: bool(server.backend.batches))
+        assert serves(server)
+        assert not caller.done()
+        assert (caller.result().status_code, caller.result().json()["error"]["code"]) == (504, "deadline_exceeded")
+        wait_until(lambda: server.metric("inpaint_in_flight") == 0)
+        assert serves(server)
+
+
 def test_out_of_memory_is_507_and_next_request_served():
     with PlainServer() as server:
 

@@ -38,11 +38,16 @@ D = TypeVar("D", bound=PassState)
 
 
 class ModelBackend(Protocol[D]):
-    """The models on their device. One thread calls it. The only error of ours that it raises is `OutOfMemory`.
+    """The models on their device. One thread calls it, but for `prepare` and `caches`, which any thread may call.
 
-    Every method takes calls that run together, batches them where their sizes allow, and returns the results in
-    the calls' order. A method that raises has changed nothing: fewer calls can be tried.
+    The only error of ours that it raises is `OutOfMemory`. Every other method takes calls that run together,
+    batches them where their sizes allow, and returns the results in the calls' order. A method that raises has changed
+    nothing: fewer calls can be tried.
     """
+
+    def prepare(self, call: Segment) -> Segment:
+        """A call with the same result, for which what needs no device is done: its photo is hashed and resized."""
+        ...
 
     def segment(self, calls: Sequence[Segment]) -> list[MaskProposals]:
         """Propose masks of products."""
@@ -77,5 +82,5 @@ class ModelBackend(Protocol[D]):
         ...
 
     def caches(self) -> dict[str, CacheStats]:
-        """Statistics of the backend's caches by name; any thread may call it."""
+        """Statistics of the backend's caches by name."""
         ...

@@ -228,7 +228,11 @@ class Engine(Generic[D]):
         if found is None:
             proposals = self._segment(job, photo)
             began = time.perf_counter()
-            product = find_product(photo, refine(photo, drop_strays(proposals.best)))
+            kept = drop_strays(proposals.best)
+            job.raise_if_ended()
+            refined = refine(photo, kept)
+            job.raise_if_ended()
+            product = find_product(photo, refined)
             found = _FoundMask(proposals=proposals, mask=product.mask, box=product.box)
             self._masks.put(key, found)
         job.proposals = found.proposals
@@ -246,11 +250,11 @@ class Engine(Generic[D]):
 
     def _run_picture(self, job: Job, index: int) -> None:
         """Drive the pipeline of one picture: run every model call that it yields, and send the result back to it."""
-        job.raise_if_ended()
         pipeline = compose(job.request, job.request.seeds[index])
         result: ModelResult | None = None
         number = 0
         while True:
+            job.raise_if_ended()
             began = time.perf_counter()
             try:
                 call = next(pipeline) if result is None else pipeline.send(result)
@@ -268,7 +272,9 @@ class Engine(Generic[D]):
             result = self._run_pass(job, call, index, f"pass {number}" if number else "background")
 
     def _call_model(self, job: Job, call: SingleCall, stage: str) -> ModelResult:
-        work = SingleCallWork(call=call, raise_if_ended=job.raise_if_ended)
+        job.raise_if_ended()
+        prepared = self._backend.prepare(call) if isinstance(call, Segment) else call
+        work = SingleCallWork(call=prepared, raise_if_ended=job.raise_if_ended)
         self._device.submit(work)
         done = work.future.result()
         job.add_time(stage, done.milliseconds)

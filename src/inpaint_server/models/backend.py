@@ -31,7 +31,7 @@ class TorchBackend:
 
     With them the safety checker and the upscaler, where the bundle has them.
 
-    Not thread-safe: one thread calls it.
+    Not thread-safe, but for `prepare` and `caches`: one thread calls it.
 
     Args:
         bundle: The weights.
@@ -63,6 +63,10 @@ class TorchBackend:
         self._preparation = PassPreparation(self.text_to_image, self.inpainting, device, estimator, prompt_cache_bytes)
         self._diffusion = Diffusion(self._preparation, device, estimator)
         self.card = ModelCard(bundle=bundle.label, device=device.name, dtype=device.dtype_name, attention=attention)
+
+    def prepare(self, call: Segment) -> Segment:
+        """The call with its photo hashed and resized; see `Segmenter.prepare`."""
+        return self._segmenter.prepare(call)
 
     def segment(self, calls: Sequence[Segment]) -> list[MaskProposals]:
         """Three masks for each call; see `Segmenter.segment`."""

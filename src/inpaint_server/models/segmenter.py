@@ -6,7 +6,7 @@ intersection over union for each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
 from inpaint_server.cache import Cache, content_key
-from inpaint_server.domain.arrays import Pixels, frozen_array
+from inpaint_server.domain.arrays import UInt8Array, frozen_array
 from inpaint_server.domain.calls import MaskProposals, Segment
 from inpaint_server.domain.geometry import Box, Point, Size
 from inpaint_server.models.device import Device, translate_out_of_memory
@@ -33,6 +33,21 @@ class Embedding:
     resized: tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreparedSegment(Segment):
+    """A call and what of its work needs no device.
+
+    Attributes:
+        key: Equal for photos that are encoded once.
+        embedding: The photo's, if it was cached.
+        resized: If it was not, the photo at the encoder's size, H x W x 3 uint8.
+    """
+
+    key: Hashable
+    embedding: Embedding | None
+    resized: UInt8Array | None
+
+
 class Segmenter:
     """Holds the model and a cache of photos' embeddings: another point on a cached photo costs only the decoder.
 
@@ -46,7 +61,7 @@ class Segmenter:
     def __init__(self, folder: Path, device: Device, estimator: MemoryEstimator, cache_bytes: int = 0) -> None:
         self._device = device
         self._estimator = estimator
-        self.embeddings: Cache[bytes, Embedding] = Cache(cache_bytes, lambda embedding: embedding.features.nbytes)
+        self.embeddings: Cache[Hashable, Embedding] = Cache(cache_bytes, lambda embedding: embedding.features.nbytes)
         with torch.device("meta"):
             self._sam = build_sam(SamConfig.from_json(folder / "config.json"))
         weights = load_file(folder / "model.safetensors")
@@ -59,6 +74,20 @@ class Segmenter:
         self._sam.image_encoder.to(device.dtype)
         self._resize = ResizeLongestSide(self._sam.image_encoder.img_size)
 
+    def prepare(self, call: Segment) -> PreparedSegment:
+        """Hash the photo, and look its embedding up or else resize it; any thread may call this."""
+        key: Hashable = content_key(call.photo) if call.remember else id(call.photo)
+        embedding = self.embeddings.get(key) if call.remember else None
+        return PreparedSegment(
+            photo=call.photo,
+            points=call.points,
+            box=call.box,
+            remember=call.remember,
+            key=key,
+            embedding=embedding,
+            resized=None if embedding is not None else np.array(self._resize.apply_image(call.photo)),
+        )
+
     @torch.inference_mode()
     def segment(self, calls: Sequence[Segment]) -> list[MaskProposals]:
         """Three masks of the photo's size for each call; the photos are encoded together, each once.
@@ -67,20 +96,18 @@ class Segmenter:
             OutOfMemory: the photos do not fit beside the other models.
         """
         with translate_out_of_memory():
-            embeddings = self._embeddings(calls)
+            prepared = [call if isinstance(call, PreparedSegment) else self.prepare(call) for call in calls]
+            embeddings = self._embeddings(prepared)
             return [self._decode(call, embedding) for call, embedding in zip(calls, embeddings, strict=True)]
 
-    def _embeddings(self, calls: Sequence[Segment]) -> list[Embedding]:
-        keys = [content_key(call.photo) for call in calls]
-        cached = {key: self.embeddings.get(key) for call, key in zip(calls, keys, strict=True) if call.remember}
-        photos = {key: call.photo for call, key in zip(calls, keys, strict=True) if cached.get(key) is None}
-        embedded = dict(zip(photos, self._embed(list(photos.values())), strict=True)) if photos else {}
-        for key in cached.keys() & embedded.keys():
+    def _embeddings(self, calls: Sequence[PreparedSegment]) -> list[Embedding]:
+        resized = {call.key: call.resized for call in calls if call.resized is not None}
+        embedded = dict(zip(resized, self._embed(list(resized.values())), strict=True)) if resized else {}
+        for key in {call.key for call in calls if call.remember} & embedded.keys():
             self.embeddings.put(key, embedded[key])
-        return [cached.get(key) or embedded[key] for key in keys]
+        return [call.embedding or embedded[call.key] for call in calls]
 
-    def _embed(self, photos: Sequence[Pixels]) -> list[Embedding]:
-        resized = [np.array(self._resize.apply_image(photo)) for photo in photos]
+    def _embed(self, resized: Sequence[UInt8Array]) -> list[Embedding]:
         pictures = [
             self._sam.preprocess(
                 torch.as_tensor(small, device=self._device.torch_device).permute(2, 0, 1)[None].float()
