@@ -100,8 +100,8 @@ def test_requests_beyond_drain_time_end(tmp_path: Path):
 
 def test_engine_that_does_not_drain_killed(tmp_path: Path):
     gate = Gate(tmp_path / "pass")
-    environment = {"GATES": str(tmp_path), "INPAINT_DRAIN_S": "0.5"}
-    with start(environment, {"kill_after_drain": 0.1}) as server, ThreadPoolExecutor(1) as pool:
+    environment = {"GATES": str(tmp_path), "INPAINT_DRAIN_S": "8"}
+    with start(environment) as server, ThreadPoolExecutor(1) as pool:
         server.wait_for("serving")
         caller = pool.submit(server.send, advert(1))
         gate.wait_for_arrival()
@@ -109,6 +109,19 @@ def test_engine_that_does_not_drain_killed(tmp_path: Path):
         assert server.stop() == 1
         assert (caller.result().status, caller.result().json["error"]["code"]) == (500, "internal")
         assert server.pids() == []
+
+
+def test_caller_that_never_reads_does_not_hold_up_end():
+    with start({"INPAINT_DRAIN_S": "8"}) as server:
+        server.wait_for("serving")
+        fields = {"image": [[[9, 9, 9]] * 64] * 64, "background_prompt": "", "foreground_prompt": "", "steps": 1}
+        body = json.dumps({**fields, "width": 512, "height": 512}).encode()
+        head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            connection.sendall(f"{head}\r\n\r\n".encode() + body)
+            assert server.wait_for("request")["bytes_out"] > 8_000_000
+            assert server.stop(seconds=8) == 0
+            assert server.pids() == []
 
 
 def test_sigterm_while_loading(tmp_path: Path):

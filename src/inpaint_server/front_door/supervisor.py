@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import tempfile
@@ -19,6 +20,10 @@ from inpaint_server.front_door.timeouts import SupervisorTimeouts, UnresponsiveT
 from inpaint_server.front_door.unix_http import answers_ping
 from inpaint_server.settings import Settings
 
+ENGINE_DRAINS = 0.8
+"""Fraction of the time for draining in which the engine has to finish and to answer."""
+ENGINE_KILLED = 0.85
+"""Fraction after which an engine that has not ended is killed; the rest is for the last responses to leave Java."""
 ENGINE = (sys.executable, "-m", "inpaint_server.server.process")
 
 
@@ -75,6 +80,8 @@ class Supervisor:
         self._timeouts = timeouts
         self._folder = folder
         self._command = [*engine_command, "--uds", str(folder.socket), "--restarts", str(folder.restarts)]
+        engine_settings = settings.model_copy(update={"drain_s": ENGINE_DRAINS * settings.drain_s})
+        self._engine_environment = engine_settings.as_environment()
         self._log = logs.get("supervisor")
         self._engine: Child | None = None
         self._front_door: Child | None = None
@@ -82,6 +89,7 @@ class Supervisor:
         self._front_door_timer = UnresponsiveTimer()
         self._worker_parent_visible = False
         self._restart_times: deque[float] = deque()
+        self._end = math.inf
 
     def serve(self) -> None:
         """Start engine and front door, and restart them when they fail.
@@ -107,15 +115,14 @@ class Supervisor:
 
     def drain(self) -> bool:
         """Have the engine refuse new requests and finish those in progress; whether it finished them."""
+        self._end = time.monotonic() + self._settings.drain_s
         self._folder.write_state("draining")
         self._log.info("draining", seconds=self._settings.drain_s)
         engine = self._engine
         if engine is None:
             return True
         engine.send(signal.SIGTERM)
-        finished = _wait_until(
-            lambda: engine.exit_code is not None, self._settings.drain_s + self._timeouts.kill_after_drain
-        )
+        finished = _wait_until(lambda: engine.exit_code is not None, ENGINE_KILLED * self._settings.drain_s)
         self._log.info("drained", finished=finished, exit_code=engine.exit_code)
         return finished and engine.exit_code in {0, -signal.SIGTERM}
 
@@ -124,18 +131,21 @@ class Supervisor:
         if self._engine is not None:
             self._engine.kill_group()
         if self._front_door is not None:
-            _wait_until(lambda: not self._folder.is_working(), self._timeouts.last_responses)
+            _wait_until(lambda: not self._folder.is_working(), self._seconds_for_responses())
             processes.wait(
                 0.5, stoppable=False
             )  # from a worker through Java into the socket; refusals of unread bodies
-            _wait_until(lambda: not mms.has_unsent_bytes(self._settings.port), self._timeouts.last_responses)
+            _wait_until(lambda: not mms.has_unsent_bytes(self._settings.port), self._seconds_for_responses())
             self._front_door.kill_group()
         _wait_until(lambda: not processes.children_left(), 5.0)
+
+    def _seconds_for_responses(self) -> float:
+        return max(0.0, min(self._timeouts.last_responses, self._end - time.monotonic()))
 
     def _start_engine(self) -> Child:
         self._folder.socket.unlink(missing_ok=True)
         begun = time.monotonic()
-        engine = self._engine = Child(self._command, self._settings.as_environment())
+        engine = self._engine = Child(self._command, self._engine_environment)
         self._log.info("engine_starting", pid=engine.pid)
         in_time = processes.wait_until(
             lambda: engine.exit_code is not None or answers_ping(self._folder.socket, self._timeouts.probe),

@@ -17,7 +17,6 @@ class SupervisorTimeouts:
         engine_unresponsive: Without an answer after which the engine is restarted.
         front_door_unresponsive: Without an answer, and without a request in progress, after which the front door is.
         front_door_start: In which the front door has to open.
-        kill_after_drain: Beyond the settings' `drain_s`, which the engine observes itself, before it is killed.
         last_responses: In which responses have to reach Java, and then the network, after the engine has finished.
         max_restarts: Restarts within `restart_window` after which the supervisor gives up.
         restart_window: See `max_restarts`.
@@ -29,7 +28,6 @@ class SupervisorTimeouts:
     engine_unresponsive: float = 20.0
     front_door_unresponsive: float = 4.0
     front_door_start: float = 60.0
-    kill_after_drain: float = 2.0
     last_responses: float = 1.0
     max_restarts: int = 30
     restart_window: float = 600.0

@@ -171,9 +171,7 @@ class EngineApp:
         self._check_open()
         headers = dict(request.headers)
         accept = choose_media_type(headers.get("accept", ""))
-        sent = await self._body(request, record)
-        limit = self.settings.max_body_bytes
-        body = await _in_thread(self._decoders, lambda: decompressed(sent, headers, limit))
+        body = await self._body(request, record)
         if content_type(headers) == JSON_LINES:
             work = self._serve_lines(body, record)
         else:
@@ -181,7 +179,7 @@ class EngineApp:
         return await cancel_when(work, disconnected(request))
 
     async def _body(self, request: Request, record: RequestRecord) -> bytes:
-        """The body, unless it does not arrive before the deadline, or before the server stops."""
+        """The body, decompressed, unless it does not arrive before the deadline, or before the server stops."""
         late = after(self._seconds_left(record), errors.DeadlineExceeded(_SLOW_BODY))
         return await cancel_when(self._read_body(request, record), late, once_set(self._draining, _draining()))
 
@@ -194,7 +192,10 @@ class EngineApp:
             if record.bytes_in <= limit:
                 body += chunk
         check_body_size(record.bytes_in, limit)
-        return bytes(body)
+        sent, headers = bytes(body), dict(request.headers)
+        if "content-encoding" not in headers:
+            return sent
+        return await _in_thread(self._decoders, lambda: decompressed(sent, headers, limit))
 
     async def _serve_lines(self, body: bytes, record: RequestRecord) -> EncodedResponse:
         """Every line is a request of its own, begun when a slot is free; answers are in the order of the lines."""
