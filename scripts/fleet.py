@@ -167,13 +167,13 @@ def _autoscale(fleet: _Fleet, scaling: Scaling, now: float) -> None:
     fleet.under_since = (fleet.under_since if fleet.under_since is not None else now) if under else None
     if now < fleet.cooldown_until:
         return
-    wanted = max(1, int(np.ceil(max(1, len(fleet.running)) * load / scaling.target)))
+    desired = max(1, int(np.ceil(max(1, len(fleet.running)) * load / scaling.target)))
     if fleet.size == 0 and inside:
         _start(fleet, 1, scaling, now)
     elif fleet.over_since is not None and now - fleet.over_since >= scaling.out_after_s:
-        _start(fleet, min(wanted, scaling.maximum) - fleet.size, scaling, now)
+        _start(fleet, min(desired, scaling.maximum) - fleet.size, scaling, now)
     elif fleet.under_since is not None and now - fleet.under_since >= scaling.in_after_s:
-        _stop(fleet, scaling, now, wanted if inside else 0)
+        _stop(fleet, scaling, now, desired if inside else 0)
 
 
 def _start(fleet: _Fleet, number: int, scaling: Scaling, now: float) -> None:
@@ -182,10 +182,10 @@ def _start(fleet: _Fleet, number: int, scaling: Scaling, now: float) -> None:
         fleet.cooldown_until = now + scaling.out_cooldown_s
 
 
-def _stop(fleet: _Fleet, scaling: Scaling, now: float, wanted: int) -> None:
-    """Remove idle instances that are not wanted; one with requests is never removed."""
+def _stop(fleet: _Fleet, scaling: Scaling, now: float, desired: int) -> None:
+    """Remove idle instances that are not desired; one with requests is never removed."""
     idle = [requests for requests in fleet.running if not requests]
-    number = min(len(idle), fleet.size - max(scaling.minimum, wanted))
+    number = min(len(idle), fleet.size - max(scaling.minimum, desired))
     for requests in idle[:number]:
         fleet.running = [other for other in fleet.running if other is not requests]
     if number > 0:

@@ -139,7 +139,7 @@ def test_csv_report_holds_no_formulas(plain_server: PlainServer, tmp_path: Path)
     assert names == ["Café", *(f"'{formula}" for formula in formulas)]
 
 
-def test_report_shows_markup_in_a_table_as_text(plain_server: PlainServer, tmp_path: Path):
+def test_report_escapes_markup(plain_server: PlainServer, tmp_path: Path):
     catalogue(tmp_path / "shop", rows=1)
     markup = "<img src=x onerror=alert(1)>"
     columns = {"photo": "1.png", "name": f"../../{markup}", "background_prompt": markup, "foreground_prompt": '"><b>'}

@@ -75,7 +75,7 @@ def test_photo_folder_rows_are_sorted_by_name(folder: Path):
 
 
 @pytest.mark.parametrize("name", ["products.ods", "products.xlsx", "empty.csv", "binary.csv", "quote.csv"])
-def test_unreadable_file_is_refused_as_a_whole(folder: Path, name: str):
+def test_unreadable_table_is_refused(folder: Path, name: str):
     contents = {"binary.csv": b"photo\n\x81\0.png\n", "quote.csv": b'photo,name\nmug.png,"Mug\n'}
     (folder / name).write_bytes(contents.get(name, b""))
     with pytest.raises(InvalidRequest, match=name):
@@ -236,7 +236,7 @@ def test_invalid_row_error_is_one_sentence(folder: Path, columns: dict[str, Any]
         row_request(row(folder, **columns), load(), {"scene": "beach"})
 
 
-def test_column_that_a_prompt_uses_may_be_called_anything(folder: Path):
+def test_prompt_column_has_any_name(folder: Path):
     only = row(folder, widht="red", scene="beach", background_prompt="{Widht}")
     check_columns([only], load(), {})
     assert request_of(only)["background_prompt"] == "red"

@@ -90,7 +90,7 @@ def test_avif_comes_close():
 
 
 @pytest.mark.parametrize("kind", ["MPO", "TIFF", "GIF", "WEBP", "PNG"])
-def test_several_pictures_in_a_file_are_noticed(kind: str):
+def test_additional_frames_are_noticed(kind: str):
     pictures = [Image.new("RGB", (16, 16), colour) for colour in ("red", "green")]
     several = file(pictures[0], kind, save_all=True, append_images=pictures[1:])
     assert holds_several(several)
@@ -254,7 +254,7 @@ def test_large_text_costs_no_png(text: str, where: str):
     np.testing.assert_array_equal(_photo(plain[:at] + LARGE_TEXTS[text] + plain[at:]), _smooth())
 
 
-def test_large_colour_profile_of_a_png_is_applied():
+def test_large_colour_profile_of_png_is_applied():
     profile = _exchanged_primaries() + np.random.default_rng(0).bytes(1_300_000)
     profile = struct.pack(">I", len(profile)) + profile[4:]
     photo = _photo(file(Image.new("RGB", (16, 16), (255, 0, 0)), icc_profile=profile))

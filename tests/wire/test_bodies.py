@@ -78,7 +78,7 @@ def test_pixel_limit_is_one_sentence_for_every_media_type(reader: RequestReader,
     assert refused.value.message.startswith("`image` is 40 x 30 pixels and the limit is 0.001024 megapixels")
 
 
-def test_several_pictures_in_a_file_are_a_warning(reader: RequestReader):
+def test_additional_frames_give_warning(reader: RequestReader):
     file = io.BytesIO()
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
@@ -99,7 +99,7 @@ def test_header_fields_are_read_as_utf_8(reader: RequestReader):
 @pytest.mark.parametrize(
     ("text", "joint"), [("on", True), ("True", True), ("1", True), ("OFF", False), ("false", False), ("0", False)]
 )
-def test_booleans_of_a_form(reader: RequestReader, text: str, *, joint: bool):
+def test_form_booleans(reader: RequestReader, text: str, *, joint: bool):
     parts = {**PROMPTS, "joint": text, "image": base64.b64encode(png()).decode(), "seed": "", "mask": " "}
     body = b"".join(
         f'--XX\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()

@@ -112,8 +112,8 @@ def belongs(account: Account, arn: str, name: str) -> bool:
     return {"Key": TAG, "Value": name} in [tag for page in pages for tag in page["Tags"]]
 
 
-def made_for(account: Account, kind: Kind, name: str) -> list[str]:
-    """The names of every resource of a kind of a deployment, by its tag."""
+def names_with_tag(account: Account, kind: Kind, name: str) -> list[str]:
+    """The names of a deployment's resources of one kind, by its tag."""
     operation, items, word = _LISTS[kind]
     pages = account.sagemaker.get_paginator(operation).paginate(NameContains=name)
     return [

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from inpaint_server.deploy import requests, scaling
-from inpaint_server.deploy.account import Account, Kind, belongs, find, made_for
+from inpaint_server.deploy.account import Account, Kind, belongs, find, names_with_tag
 from inpaint_server.deploy.deployment import TAG, CannotDeploy, Catalogue, Container, Fleet
 
 
@@ -69,7 +69,7 @@ def delete(account: Account, name: str) -> Iterator[str]:
 
     Weights, answers, images, roles and logs were not created here and stay.
     """
-    if made_for(account, "endpoint", name):
+    if names_with_tag(account, "endpoint", name):
         yield from _stop_scaling(account, name)
         account.sagemaker.delete_endpoint(EndpointName=name)
         account.sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name)
@@ -125,7 +125,7 @@ def _wait_until_in_service(account: Account, name: str, config: str) -> None:
 
 def _running_jobs(account: Account, name: str) -> dict[str, str]:
     """The deployment's transform jobs in progress, and the model that each works with."""
-    jobs = {job: find(account, "transform_job", job) or {} for job in made_for(account, "transform_job", name)}
+    jobs = {job: find(account, "transform_job", job) or {} for job in names_with_tag(account, "transform_job", name)}
     return {name: job["ModelName"] for name, job in jobs.items() if job.get("TransformJobStatus") == "InProgress"}
 
 
@@ -155,11 +155,11 @@ def _scalable_targets(account: Account, name: str) -> list[dict[str, Any]]:
 
 def _delete_unused(account: Account, name: str, keep: AbstractSet[str]) -> Iterator[str]:
     """Remove the deployment's configurations and models but those to keep."""
-    for config in made_for(account, "endpoint_config", name):
+    for config in names_with_tag(account, "endpoint_config", name):
         if config not in keep:
             account.sagemaker.delete_endpoint_config(EndpointConfigName=config)
             yield f"endpoint configuration {config}"
-    for model in made_for(account, "model", name):
+    for model in names_with_tag(account, "model", name):
         if model not in keep:
             account.sagemaker.delete_model(ModelName=model)
             yield f"model {model}"
@@ -184,7 +184,7 @@ def _endpoint_status(account: Account, name: str) -> Iterator[str]:
 
 
 def _job_status(account: Account, name: str) -> Iterator[str]:
-    for job in made_for(account, "transform_job", name):
+    for job in names_with_tag(account, "transform_job", name):
         found = find(account, "transform_job", job) or {}
         yield f"transform job {job}: {found.get('TransformJobStatus')} {found.get('FailureReason') or ''}".rstrip()
         yield f"  answers: {found.get('TransformOutput', {}).get('S3OutputPath')}"

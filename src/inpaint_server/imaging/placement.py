@@ -45,7 +45,7 @@ def place_at(product: Product, canvas: Size, placement: Placement) -> PlacedProd
     """Put the product at a placement, or as near to it as the canvas allows."""
     box = _fit(product.box.size, canvas, placement)
     pixels, mask = _resample(product, box.size)
-    return PlacedProduct(pixels=pixels, mask=mask, box=box, canvas=canvas, placement=_said(box, canvas))
+    return PlacedProduct(pixels=pixels, mask=mask, box=box, canvas=canvas, placement=_placement_of(box, canvas))
 
 
 def moved_warning(rule: PlacementRule, placed: PlacedProduct) -> str | None:
@@ -151,11 +151,11 @@ def _size_at(scale: float, size: Size, canvas: Size) -> Size:
     return Size(height=height, width=width)
 
 
-def _fit(size: Size, canvas: Size, wanted: Placement) -> Box:
+def _fit(size: Size, canvas: Size, requested: Placement) -> Box:
     """The box on the canvas's pixels: shrunk to the canvas where it is larger, then moved inside."""
-    placed = _size_at(wanted.scale, size, canvas)
-    left = _inside(round(wanted.x * canvas.width - placed.width / 2), placed.width, canvas.width)
-    top = _inside(round(wanted.y * canvas.height) - placed.height, placed.height, canvas.height)
+    placed = _size_at(requested.scale, size, canvas)
+    left = _inside(round(requested.x * canvas.width - placed.width / 2), placed.width, canvas.width)
+    top = _inside(round(requested.y * canvas.height) - placed.height, placed.height, canvas.height)
     return Box(left=left, top=top, right=left + placed.width, bottom=top + placed.height)
 
 
@@ -163,8 +163,8 @@ def _inside(start: int, length: int, limit: int) -> int:
     return min(max(start, 0), limit - length)
 
 
-def _said(box: Box, canvas: Size) -> Placement:
-    """A box in the wire's words, such that they lead to it again."""
+def _placement_of(box: Box, canvas: Size) -> Placement:
+    """The placement that gives this box."""
     return Placement(
         scale=max(box.size.height, box.size.width) / canvas.shorter_side,
         x=(box.left + box.right) / 2 / canvas.width,
