@@ -99,7 +99,7 @@ def write_lines(source: Path, path: Path, *, known: Presets, fields: Mapping[str
 
 
 def target(endpoint: str | None, bundle: str | None) -> Callable[[], Client]:
-    """How to reach what makes the adverts: a URL, an endpoint's name or, without either, models loaded here."""
+    """A client for a URL, an endpoint's name or, without either, models loaded in this process."""
 
     def reach() -> Client:
         if endpoint is not None:

@@ -1,4 +1,4 @@
-"""What has been done, one line a row, never rewritten: a run that was stopped goes on from here."""
+"""The outcomes so far, one line per row, append-only: an interrupted run continues from here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from inpaint_server.errors import InvalidRequest
 
 
 class Entry(BaseModel):
-    """How an order went.
+    """The outcome of a request.
 
     Attributes:
         identity: The order's.
@@ -42,7 +42,7 @@ class Entry(BaseModel):
 
     @property
     def settled(self) -> bool:
-        """Whether asking again could change nothing: a picture is there, or the request itself is at fault."""
+        """Whether repeating the request would change nothing: its pictures exist, or the request itself is invalid."""
         return not self.reason or self.code in _OWN_FAULT
 
 
@@ -69,14 +69,14 @@ class Journal:
         self._entries = self._read()
 
     def settled(self, identity: str) -> Entry | None:
-        """An order's outcome in this run or an earlier one, if it need not be sent again."""
+        """A request's outcome in this run or an earlier one, if it need not be sent again."""
         with self._lock:
             entry = self._entries.get(identity)
         there = entry is not None and entry.settled and all((self._folder / name).exists() for name in entry.files)
         return entry if there else None
 
     def add(self, entry: Entry) -> None:
-        """Write down how an order went; when this returns it is on the disk."""
+        """Record the outcome of a request; when this returns, it is on the disk."""
         with self._lock:
             self._file.write(entry.model_dump_json(exclude_defaults=True).encode() + b"\n")
             self._file.flush()

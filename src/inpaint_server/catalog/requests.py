@@ -57,7 +57,7 @@ def row_request(row: Row, scenes: Presets, defaults: Mapping[str, Any]) -> RowRe
 
 
 def check_columns(rows: Sequence[Row], scenes: Presets, defaults: Mapping[str, Any]) -> None:
-    """Refuse a catalogue as a whole where a column is nearly a field's name: `widht` must not cost a night.
+    """Refuse a catalogue as a whole where a column is nearly a field's name: `widht` must not spoil a whole run.
 
     Raises:
         InvalidRequest: no row names a photo, or a column that no prompt uses is misspelt.

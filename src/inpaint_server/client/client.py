@@ -1,4 +1,4 @@
-"""The two clients. What they send and understand is the same; one blocks, the other is awaited."""
+"""The blocking and the asynchronous client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMEOUT_S = 70.0
 
 
 class Client:
-    """Calls a server, and waits.
+    """A blocking client.
 
     Args:
         target: A server's URL, a SageMaker endpoint's name, or a transport.
@@ -36,7 +36,7 @@ class Client:
         self._closed = threading.Event()
 
     def advert(self, photo: Photo, **fields: Unpack[Fields]) -> Result:
-        """The whole pipeline: the product in a scene of the prompts' words.
+        """The whole pipeline: the product in a scene that the prompts describe.
 
         Raises:
             InpaintServerError: the class that belongs to the server's refusal, in its words.
@@ -68,7 +68,7 @@ class Client:
         return self._transport.send(body, accept)
 
     def close(self) -> None:
-        """Let go of connections; a request that waits for its next attempt gives up."""
+        """Close the connections; a request that waits for its next attempt is not repeated."""
         self._closed.set()
         self._transport.close()
 
@@ -80,7 +80,7 @@ class Client:
 
 
 class AsyncClient:
-    """Calls a server, and lets others run meanwhile; arguments and errors as `Client`."""
+    """An asynchronous client; arguments and errors as `Client`."""
 
     def __init__(
         self, target: str | AsyncTransport, *, timeout_s: float = TIMEOUT_S, retry: Retry | None = None
@@ -118,7 +118,7 @@ class AsyncClient:
         return await self._transport.send(body, accept)
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         await self._transport.close()
 
     async def __aenter__(self) -> AsyncClient:

@@ -1,4 +1,4 @@
-"""A server's response, whichever transport brought it."""
+"""A server's response, from any transport."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RawResponse:
         return kind(message, field=error.get("field"), retry_after=error.get("retry_after"))
 
     def _foreign_refusal(self) -> InpaintServerError:
-        """A refusal that is not in our own form: of something before the server, or of another server."""
+        """A refusal that is not in our format: from a proxy, or from another server."""
         if self.status in _PLATFORM_STATUSES:
             return PlatformRefused(
                 f"Something before the server refused the request ({self.status}): check its size and that log."

@@ -1,4 +1,4 @@
-"""Answers as a person uses them: pictures as `PIL.Image`, figures as typed values; a notebook shows them itself."""
+"""Answers for programs and notebooks: pictures as `PIL.Image`, figures as typed values."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Layers:
     product_box: tuple[int, int, int, int]
 
     def named(self) -> list[tuple[str, Image.Image]]:
-        """Every layer in the order it came to be, with its name."""
+        """Every layer in the order of the stages, with its name."""
         background = [] if self.background is None else [("background", self.background)]
         return [("mask", self.mask), *background, *((f"pass {n}", p) for n, p in enumerate(self.passes, start=1))]
 

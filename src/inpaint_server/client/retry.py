@@ -11,7 +11,7 @@ from inpaint_server.client.response import RawResponse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """Exponential back-off for what passes: a full queue, a draining server, a throttling platform, no listener.
+    """Exponential back-off for temporary refusals: a full queue, a draining server, a throttling platform, no listener.
 
     A missed deadline is not retried: the same request would miss it again, and cost the same.
 

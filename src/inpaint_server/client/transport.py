@@ -25,19 +25,19 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         ...
 
 
 class AsyncTransport(Protocol):
-    """The same, awaited."""
+    """The same, asynchronously."""
 
     async def send(self, body: bytes, accept: str = JSON) -> RawResponse:
         """Send a JSON body; an error on the way is returned as a response, too."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         ...
 
 
@@ -62,7 +62,7 @@ class Http:
 
 
 class AsyncHttp:
-    """A server's URL, awaited."""
+    """A server's URL, asynchronously."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
         self._url = _invocations(url)
@@ -97,7 +97,7 @@ class SageMaker:
             raise InvalidRequest(
                 "Install boto3 (pip install 'inpaint-server[aws]') to call a SageMaker endpoint."
             ) from None
-        # A read that times out must not be sent again: the first one may still be painting.
+        # A read that times out must not be sent again: the first one may still be running.
         config = Config(read_timeout=timeout_s, retries={"max_attempts": 0}, max_pool_connections=64)
         try:
             self._runtime: Any = cast("Any", boto3).client("sagemaker-runtime", config=config)
@@ -120,7 +120,7 @@ class SageMaker:
             return self._no_answer(error)
 
     def _refusal(self, response: dict[str, Any], error: Exception) -> RawResponse:
-        """The container's own refusal where SageMaker hands one on, else SageMaker's."""
+        """The container's refusal if SageMaker forwards one, else SageMaker's own."""
         if "OriginalMessage" in response:
             return from_http(response["OriginalStatusCode"], response["OriginalMessage"].encode())
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -131,7 +131,7 @@ class SageMaker:
         return from_error(refused, retryable=status in (429, 503) or code == "ThrottlingException")
 
     def _no_answer(self, error: Exception) -> RawResponse:
-        """Where there was a connection, the request may have been understood: not repeated."""
+        """An error after a connection was established: the request may have been received, so it is not repeated."""
         from botocore.exceptions import ConnectionClosedError, HTTPClientError, ReadTimeoutError, ResponseStreamingError
 
         connected = isinstance(error, ReadTimeoutError | ConnectionClosedError | ResponseStreamingError)
@@ -147,7 +147,7 @@ class SageMaker:
 
 @dataclass(frozen=True, slots=True)
 class Threaded:
-    """A transport that blocks, awaited on a thread."""
+    """A blocking transport on a thread."""
 
     transport: Transport
 

@@ -1,4 +1,4 @@
-"""One AWS account and region: the clients, what of it is a deployment's, and refusals as one sentence."""
+"""One AWS account and region: its clients, the resources of a deployment, and errors as one sentence."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Account:
         """Requests to endpoints."""
         from botocore.config import Config
 
-        # A read that times out must not be sent again: the first one may still be painting.
+        # A read that times out must not be sent again: the first one may still be running.
         once = Config(read_timeout=_RUNTIME_TIMEOUT_S, retries={"max_attempts": 0})
         return self._session.client("sagemaker-runtime", config=once)
 
     @cached_property
     def autoscaling(self) -> Any:
-        """How many instances there are."""
+        """The number of instances."""
         return self._session.client("application-autoscaling")
 
     @cached_property
@@ -75,7 +75,7 @@ def connect(region: str | None) -> Account:
 
 @contextmanager
 def one_sentence() -> Generator[None]:
-    """What AWS refuses inside leaves as a `CannotDeploy`."""
+    """Translate AWS's errors to `CannotDeploy`."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

@@ -36,7 +36,7 @@ def real_time(
     setting: Setting = None,
     region: Region = None,
 ) -> None:
-    """An endpoint that answers at once. Given again with other values it changes the endpoint without a gap."""
+    """An endpoint that answers at once. Repeated with other values, the command updates it without an outage."""
     from inpaint_server.deploy import lifecycle
     from inpaint_server.deploy.account import connect, one_sentence
     from inpaint_server.deploy.deployment import Container, Fleet
@@ -102,7 +102,7 @@ def batch(
 
 @app.command()
 def status(name: Name, *, region: Region = None) -> None:
-    """What there is, whether it serves, how many instances run, and why not."""
+    """The deployment's resources, their state and instances, and the reason for a failure."""
     from inpaint_server.deploy import lifecycle
     from inpaint_server.deploy.account import connect, one_sentence
 

@@ -1,4 +1,4 @@
-"""Asking a deployed endpoint: a file with a request in, a file with the answer out."""
+"""Invoking a deployed endpoint: a file with a request in, a file with the answer out."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _ask(account: Account, name: str, request: Path, headers: dict[str, str]) ->
 
 
 def _ask_through_s3(account: Account, name: str, request: Path, headers: dict[str, str], answers: str) -> bytes:
-    """Lay the request down beside the answers, wait for one of the two objects, take the request away again."""
+    """Upload the request beside the answers, wait for the answer or the error, and delete the request again."""
     bucket, prefix = s3_uri(answers, "the answers")
     key = f"{prefix.rpartition('/')[0]}/requests/{uuid.uuid4()}{request.suffix}".lstrip("/")
     account.s3.put_object(Bucket=bucket, Key=key, Body=request.read_bytes())

@@ -1,4 +1,4 @@
-"""Making, showing and removing a deployment. Every step can be repeated: what is there already is left as it is."""
+"""Creating, showing and deleting a deployment. Every step can be repeated: what exists is left as it is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def make_real_time(account: Account, container: Container, fleet: Fleet) -> None
     """An endpoint that answers at once, scaled by the requests inside it.
 
     Raises:
-        CannotDeploy: the endpoint does not start, or its name is somebody else's.
+        CannotDeploy: the endpoint does not start, or its name is taken by another endpoint.
     """
     if fleet.minimum < 1:
         raise CannotDeploy("Give a minimum of 1 or more: only an asynchronous endpoint scales to zero.")
@@ -30,7 +30,7 @@ def make_asynchronous(account: Account, container: Container, fleet: Fleet, answ
     """An endpoint that takes requests from S3 and leaves answers there, scaled by what waits, down to nothing.
 
     Raises:
-        CannotDeploy: the endpoint does not start, or its name is somebody else's.
+        CannotDeploy: the endpoint does not start, or its name is taken by another endpoint.
     """
     _make_endpoint(account, container, fleet, requests.patient_environment(), answers=answers)
     account.autoscaling.register_scalable_target(**scaling.target(container.name, fleet))
@@ -53,7 +53,7 @@ def start_batch(account: Account, container: Container, catalogue: Catalogue) ->
 
 
 def status(account: Account, name: str) -> Iterator[str]:
-    """What there is of a deployment, line by line.
+    """A deployment's resources and their state, line by line.
 
     Raises:
         CannotDeploy: there is nothing of that name.
@@ -101,7 +101,7 @@ def _make_endpoint(
 
 
 def _make(account: Account, kind: Kind, request: dict[str, Any]) -> str:
-    """Make a resource unless it is there; its name."""
+    """Create a resource unless it exists; its name."""
     [name] = [value for key, value in request.items() if key in {"ModelName", "EndpointConfigName"}]
     if find(account, kind, name) is None:
         getattr(account.sagemaker, f"create_{kind}")(**request)
@@ -109,7 +109,7 @@ def _make(account: Account, kind: Kind, request: dict[str, Any]) -> str:
 
 
 def _wait_until_in_service(account: Account, name: str, config: str) -> None:
-    """Wait; an update that fails ends in service too, with the configuration from before."""
+    """Wait until it is in service; so is an endpoint whose update failed, with the configuration from before."""
     from botocore.exceptions import WaiterError
 
     with suppress(WaiterError):

@@ -27,7 +27,7 @@ STARTUP_TIMEOUT_S: Final = 900
 CONCURRENT_INVOCATIONS: Final = 8
 """As many as INPAINT_MAX_BATCH: so many pictures share one call of the UNet."""
 REAL_TIME_TIMEOUT_S: Final = 60
-"""After which a real-time endpoint gives a request up; the default of INPAINT_DEADLINE_S ends before."""
+"""After which a real-time endpoint abandons a request; the default of INPAINT_DEADLINE_S ends before."""
 INVOCATION_TIMEOUT_S: Final = 900
 """Of an asynchronous request; the platform allows up to 3,600."""
 _ANSWER_MARGIN_S: Final = 60
@@ -45,7 +45,7 @@ def real_time_environment() -> Mapping[str, str]:
 
 
 def patient_environment() -> Mapping[str, str]:
-    """For asynchronous and batch work: the deadline stays just below the time after which the platform gives up."""
+    """For asynchronous and batch work: the deadline is just below the platform's timeout."""
     return {"INPAINT_DEADLINE_S": str(INVOCATION_TIMEOUT_S - _ANSWER_MARGIN_S)}
 
 
@@ -158,7 +158,7 @@ def require_archive(container: Container) -> None:
 
 
 def tags(name: str) -> list[Request]:
-    """By which everything of a deployment is found again."""
+    """The tag by which a deployment's resources are found."""
     return [{"Key": TAG, "Value": name}]
 
 

@@ -13,11 +13,11 @@ NAMESPACE: Final = "sagemaker"
 DIMENSION: Final = "sagemaker:variant:DesiredInstanceCount"
 SCALE_OUT_COOLDOWN_S: Final = 60
 SCALE_IN_COOLDOWN_S: Final = 600
-"""An instance takes minutes to come back, so it is not given up for a short pause."""
+"""An instance takes minutes to start, so a short pause does not remove it."""
 
 
 def resource(name: str) -> Request:
-    """What scales: the endpoint's one variant."""
+    """The scalable target: the endpoint's only variant."""
     return {
         "ServiceNamespace": NAMESPACE,
         "ResourceId": f"endpoint/{name}/variant/{VARIANT}",

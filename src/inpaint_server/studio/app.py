@@ -1,4 +1,4 @@
-"""The studio's own small server: the page's files, and one route that hands requests on through the client."""
+"""The studio's own small server: the page's files, and one route that forwards requests through the client."""
 
 from __future__ import annotations
 
