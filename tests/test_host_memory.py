@@ -45,7 +45,7 @@ def test_version_2_tightest_of_nested_groups(tmp_path: Path, membership: Path):
 
 
 @pytest.mark.parametrize("folder", ["memory", "memory/docker/abc"])
-def test_version_1_in_and_outside_a_container(tmp_path: Path, membership: Path, folder: str):
+def test_version_1_in_and_outside_container(tmp_path: Path, membership: Path, folder: str):
     membership.write_text("4:memory:/docker/abc\n3:cpuset:/\n0::/\n")
     version_1(tmp_path / folder, 80 * MB, in_use=90 * MB, cache=5 * MB)
     assert (total_bytes(membership, tmp_path), free_bytes(membership, tmp_path)) == (80 * MB, 0)

@@ -65,7 +65,7 @@ def test_progress_reports_background_then_passes_in_order(engine: Engine[PlainPa
     assert len(answer.timings.passes) == 2
 
 
-def test_photos_are_prepared_off_the_devices_thread(engine: Engine[PlainPass], backend: PlainBackend):
+def test_photos_are_prepared_off_device_thread(engine: Engine[PlainPass], backend: PlainBackend):
     engine.submit(replace(request(), mask=None), deadline_s=WAIT_S).answer.result(WAIT_S)
     assert len(backend.prepared_on) == 2, "the photo, and the finished picture for its receipt"
     assert all(name.startswith("request-") for name in backend.prepared_on)

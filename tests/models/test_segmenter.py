@@ -70,7 +70,7 @@ def test_points_and_boxes_change_masks(segmenter: Segmenter):
     assert not np.array_equal(whole.masks, without.masks)
 
 
-def test_prepared_photo_needs_no_pixels_on_the_device():
+def test_prepared_photo_needs_no_pixels_on_device():
     segmenter = Segmenter(SAM, CPU, MemoryEstimator(CPU), cache_bytes=10_000_000)
     call = segment_call((150, 100, 1))
     first, cached = segmenter.prepare(call), None

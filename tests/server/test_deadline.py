@@ -26,7 +26,7 @@ def assert_late(status: int, body: Any, reason: str) -> None:
     assert reason in body["error"]["message"]
 
 
-def test_time_in_the_front_door():
+def test_time_in_front_door():
     with PlainServer() as server:
         arrived = round((time.time() - Settings().deadline_s - 1) * 1000)
         late = server.invoke(BACKGROUND, x_inpaint_arrived=str(arrived))

@@ -70,7 +70,7 @@ class ModelBackend(Protocol[D]):
         ...
 
     def advance(self, batch: Sequence[D]) -> None:
-        """Make one step of every pass of the batch, all of one `batch_key`."""
+        """Compute one step of every pass of the batch, all of one `batch_key`."""
         ...
 
     def finish(self, batch: Sequence[D]) -> list[Pixels]:

@@ -93,7 +93,7 @@ def restore_product(before: Pixels, after: Pixels, product: ProductMask) -> Pixe
 
 
 def resize_to_canvas(picture: Picture, canvas: Size) -> Picture:
-    """A picture or mask painted at the models' size, at the canvas's; what has that size already is given back."""
+    """A picture or mask painted at the models' size, at the canvas's size; unchanged if it has that already."""
     if picture.shape[:2] == (canvas.height, canvas.width):
         return picture
     kernel = Image.Resampling.LANCZOS if picture.ndim == 3 else Image.Resampling.NEAREST

@@ -49,7 +49,7 @@ def place_at(product: Product, canvas: Size, placement: Placement) -> PlacedProd
 
 
 def moved_warning(rule: PlacementRule, placed: PlacedProduct) -> str | None:
-    """A sentence for the caller whose placement could not be had; None where it was."""
+    """A warning that the placement had to be changed; None if it was not."""
     if not isinstance(rule, Placement):
         return None
     got = placed.placement
@@ -62,7 +62,7 @@ def moved_warning(rule: PlacementRule, placed: PlacedProduct) -> str | None:
 
 
 def cut_off_warning(product: Product) -> str | None:
-    """A sentence for the caller whose photo does not show the whole product; None where it seems to.
+    """A warning that the photo does not show the whole product; None if it seems to.
 
     For found masks only: a cut-out that was trimmed to its product touches the border on every side.
     """

@@ -28,10 +28,10 @@ _AGREEMENT_WEIGHT: Final = 1.0
 """How much of a product's growth the visibility of the prompts makes up for."""
 
 POINTS: Final = 9
-"""Points of the product that a segmenter is shown."""
+"""Number of the product's points that prompt the segmenter."""
 
 _FINE_ENOUGH: Final = 256
-"""They are looked for on a product's mask of about so many pixels a side."""
+"""The points are searched for on a mask reduced to about this many pixels a side."""
 
 
 def identity(picture: Pixels, placed: PlacedProduct, feather: int) -> int:
@@ -83,7 +83,7 @@ def seam(scene: Pixels, masks: Sequence[PaintMask], product: ProductMask) -> flo
 
 
 def fault(receipt: Receipt | None) -> float:
-    """How far a picture is from having nothing grown, no seam, and all of its prompts visible; compares candidates."""
+    """A candidate's faults, to be minimised: growth, a visible seam, prompts that do not show."""
     if receipt is None:
         return 0.0
     return receipt.expansion + 0.05 * max(0.0, receipt.seam - 1) - _AGREEMENT_WEIGHT * (receipt.agreement or 0.0)

@@ -129,7 +129,7 @@ class DenoisingState:
         self.latents = canvas.noised(self.scheduler, self.timestep)
 
     def advance(self, prediction: Tensor) -> None:
-        """Make one step of the solver.
+        """Compute one step of the solver.
 
         Args:
             prediction: The model's, one row for each row of `prompt_embeds`.

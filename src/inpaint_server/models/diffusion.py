@@ -53,7 +53,7 @@ class Diffusion:
 
     @torch.inference_mode()
     def advance(self, batch: Sequence[DenoisingState]) -> None:
-        """Make one step of every pass of the batch (all of one `batch_key`), in one model evaluation.
+        """Compute one step of every pass of the batch (all of one `batch_key`), in one model evaluation.
 
         An evaluation that runs out of memory has changed nothing: a smaller batch can be tried.
 
