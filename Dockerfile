@@ -69,7 +69,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=900s CMD ["/opt/venv/bin/
 ENTRYPOINT ["/opt/venv/bin/python3", "/opt/inpaint-server/entrypoint.py"]
 CMD ["serve"]
 # Last, because they differ in every build. /ping and --version report the commit.
-ARG BASE_IMAGE VERSION=unknown REVISION=unknown
+ARG BASE_IMAGE VERSION=0.5.0 REVISION=unknown
 ENV INPAINT_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="inpaint-server" \
       org.opencontainers.image.description="Product photo and a few words in, adverts out" \

@@ -13,4 +13,5 @@ if sys.argv[1:2] == ["serve"] and "--direct" not in sys.argv:
 
 from inpaint_server.cli import main
 
+sys.argv[0] = "inpaint-server"  # what usage and errors call the program
 main()

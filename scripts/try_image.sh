@@ -11,6 +11,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 image=inpaint-server:try
 name=inpaint-server-try-$$
 port=${PORT:-18080}
+version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$root/src/inpaint_server/__init__.py")
 revision=$(git -C "$root" rev-parse HEAD)
 # What the platform's own limits allow: no capability, no place to write but /tmp.
 locked=(--read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges)
@@ -19,6 +20,7 @@ main() {
   trap 'docker rm --force --volumes "$name" >/dev/null 2>&1 || true' EXIT
   build
   labels
+  libraries
   starts_and_drains "as the image's plain user, read-only" "${locked[@]}"
   starts_and_drains "as root, as SageMaker runs it, read-only" --user 0:0 "${locked[@]}"
   starts_and_drains "as any user" --user 4321:4321 "${locked[@]}"
@@ -39,7 +41,18 @@ labels() {
   local found
   found=$(docker image inspect --format '{{json .Config.Labels}}' "$image")
   expect "the platform's label" '"com.amazonaws.sagemaker.capabilities.accept-bind-to-port":"true"' "$found"
+  expect "the version's label" "\"org.opencontainers.image.version\":\"$version\"" "$found"
   expect "the commit's label" "\"org.opencontainers.image.revision\":\"$revision\"" "$found"
+}
+
+# What only the image has: xformers and the signing library load, and the program has its own name.
+libraries() {
+  local found
+  found=$(docker run --rm "${locked[@]}" --env INPAINT_BUNDLE=demo "$image" doctor)
+  expect "xformers loads" "ok  xformers" "$found"
+  expect "xformers is installed" " loads" "$(grep xformers: <<<"$found")"
+  expect "the signing library loads" " loads" "$(grep signing: <<<"$found")"
+  expect "usage names the program" "Usage: inpaint-server" "$(docker run --rm "${locked[@]}" "$image" --help)"
 }
 
 # starts_and_drains HOW OPTION...: serve the demo models, answer, and finish a running request after SIGTERM.

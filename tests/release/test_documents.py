@@ -17,6 +17,7 @@ import pytest
 from cfnlint.decode import decode
 from typer.testing import CliRunner
 
+from inpaint_server import __version__
 from inpaint_server.cli import app
 from inpaint_server.deploy.account import connect
 from inpaint_server.wire.schema import InvocationRequest
@@ -155,7 +156,9 @@ def test_image_starts_with_serve():
 def test_image_has_labels():
     labels = assignments("LABEL")
     assert labels["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true"
-    assert {"org.opencontainers.image.version", "org.opencontainers.image.revision"} <= labels.keys()
+    assert labels["org.opencontainers.image.version"] == "${VERSION}"
+    assert assignments("ARG")["VERSION"] == __version__, "a build by hand passes no version"
+    assert labels["org.opencontainers.image.revision"] == "${REVISION}"
     assert assignments("ENV")["NVIDIA_VISIBLE_DEVICES"] == "all"
     assert "HEALTHCHECK" in dict(instructions())
 

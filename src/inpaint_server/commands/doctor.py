@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -43,7 +44,9 @@ def examine(settings: Settings) -> Iterable[CheckResult]:
         _device,
         _java,
         _bundle,
+        _xformers,
         _attention,
+        _signing,
         _temporary_folder,
     )
     for check in checks:
@@ -81,19 +84,69 @@ def _device(settings: Settings) -> Iterable[CheckResult]:
 
 def _attention(settings: Settings) -> Iterable[CheckResult]:
     """Loads the bundle's UNet: only on its modules can be read which attention runs."""
-    from inpaint_server.models.attention import enable_attention
     from inpaint_server.models.bundle import find, open_bundle
     from inpaint_server.models.device import choose
-    from inpaint_server.models.loading import load_unet
 
     try:
         device = choose(settings.device, settings.dtype)
-        unet = load_unet(open_bundle(find(settings.bundle, settings.model_dir)), device)
-        found = enable_attention([unet], [], device)
-    except (InpaintServerError, OSError, ValueError, RuntimeError) as error:
-        yield CheckResult(subject="attention", result=f"unknown: the bundle's UNet does not load here ({error})")
+        bundle = open_bundle(find(settings.bundle, settings.model_dir))
+    except InpaintServerError:
+        return  # the checks of device and bundle report it
+    try:
+        # diffusers imports xformers: where that is broken, this import fails.
+        from inpaint_server.models.attention import enable_attention
+        from inpaint_server.models.loading import load_unet
+
+        found = enable_attention([load_unet(bundle, device)], [], device)
+    except (InpaintServerError, ImportError, OSError, ValueError, RuntimeError) as error:
+        remedy = f"Mend xformers if it does not work, then try `inpaint-server models verify {bundle.folder}`."
+        yield CheckResult(
+            subject="attention", result=f"the bundle's UNet does not load ({_line(error)})", remedy=remedy
+        )
     else:
         yield CheckResult(subject="attention", result=found)
+
+
+def _xformers(_: Settings) -> Iterable[CheckResult]:
+    """Imports the compiled part, which fails where xformers was built for another torch."""
+    import torch
+
+    try:
+        version = importlib.metadata.version("xformers")
+    except importlib.metadata.PackageNotFoundError:
+        yield CheckResult(subject="xformers", result="not installed: PyTorch's own attention is used")
+        return
+    try:
+        ops = importlib.import_module("xformers.ops")
+        if torch.cuda.is_available():
+            query = torch.zeros(1, 2, 64, device="cuda", dtype=torch.float16)
+            ops.memory_efficient_attention(query, query, query)
+    except Exception as error:  # noqa: BLE001 - whatever a compiled extension raises, it does not work
+        remedy = f"Install the xformers that was built for torch {torch.__version__}, or uninstall it."
+        yield CheckResult(subject="xformers", result=f"{version} does not work ({_line(error)})", remedy=remedy)
+    else:
+        state = "works" if torch.cuda.is_available() else "loads; it is used on CUDA devices only"
+        yield CheckResult(subject="xformers", result=f"{version} {state}")
+
+
+def _signing(settings: Settings) -> Iterable[CheckResult]:
+    """Signs a test picture where a certificate is set; otherwise loads the library if it is installed."""
+    from inpaint_server.wire.signing import signer
+
+    try:
+        sign = signer(settings)
+        version = importlib.metadata.version("c2pa-python")
+        importlib.import_module("c2pa")
+    except InpaintServerError as error:
+        yield CheckResult(subject="signing", result="does not work", remedy=error.message)
+    except importlib.metadata.PackageNotFoundError:
+        yield CheckResult(subject="signing", result="c2pa-python is not installed, and no certificate is set")
+    except (ImportError, OSError) as error:
+        remedy = "Install the version of c2pa-python in requirements.lock."
+        yield CheckResult(subject="signing", result=f"c2pa-python does not load ({_line(error)})", remedy=remedy)
+    else:
+        state = "loads; no certificate is set" if sign is None else "signs with the certificate that is set"
+        yield CheckResult(subject="signing", result=f"c2pa-python {version} {state}")
 
 
 def _java(settings: Settings) -> Iterable[CheckResult]:
@@ -135,3 +188,7 @@ def _temporary_folder(_: Settings) -> Iterable[CheckResult]:
         )
     else:
         yield CheckResult(subject="temporary folder", result=f"{tempfile.gettempdir()}, {free / 1e9:.0f} GB free")
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
