@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from testing.pictures import file
 from testing.plain_server import wait_until
 from testing.running import Reply, Server
 from testing.traffic import ATTRIBUTES, SMALL, photo
@@ -72,6 +73,15 @@ def refused(status: int, *parts: str, field: str | None = None) -> Check:
         error = reply.json["error"]
         assert [part for part in parts if part not in error["message"]] == [], error["message"]
         assert error.get("field") == field
+
+    return check
+
+
+def picture_with(warning: str) -> Check:
+    def check(reply: Reply, _: Reply) -> None:
+        assert (reply.status, reply.headers["content-type"]) == (200, "image/png"), reply.body[:400]
+        assert warning in json.loads(reply.headers[ATTRIBUTES.lower()])["warnings"]
+        assert len(reply.headers[ATTRIBUTES.lower()]) <= 1024
 
     return check
 
@@ -205,7 +215,56 @@ SPELLINGS: dict[str, Sent] = {
     "an array answered as one": typed("application/x-npy", npy(COLOURS), array_of(90, 60), accept="application/x-npy"),
     "a picture answered as an array": typed("image/png", PHOTO, array_of(64, 64, 3), accept="application/x-npy"),
 }
-INPUTS = SPELLINGS
+PICTURES: dict[str, Sent] = {
+    "BMP": encoded(file(PICTURE, "BMP"), answered()),
+    "TIFF": encoded(file(PICTURE, "TIFF"), as_documented),
+    "GIF": encoded(file(PICTURE, "GIF"), answered()),
+    "AVIF": encoded(file(PICTURE, "AVIF"), answered()),
+    "a photo named as TIFF": typed("image/tiff", file(PICTURE, "TIFF")),
+    "several pictures in a GIF": encoded(file(TWO[0], "GIF", save_all=True, append_images=TWO[1:]), answered(SEVERAL)),
+    "a camera's MPO": encoded(file(TWO[0], "MPO", save_all=True, append_images=TWO[1:]), answered(SEVERAL)),
+    "a PNG with a large colour profile": encoded(file(PICTURE, icc_profile=NOISE), as_documented),
+    "a PNG with large XMP": encoded(
+        png_with(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"<x/>" * 400_000)), as_documented
+    ),
+    "HEIC": encoded(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", refused(400, "a HEIC picture", field="image")),
+    "a PDF": encoded(b"%PDF-1.7", refused(400, "a PDF document", "PNG, JPEG, WebP", field="image")),
+    "base64 twice": encoded(BASE64.encode(), refused(400, "base64 of base64", field="image")),
+}
+NAMES: dict[str, Sent] = {
+    name: changed(refused(400, f"`{name}` is called `{ours}` here.", field=name), **{name: 1})
+    for name, ours in {
+        "prompt": "background_prompt",
+        "mask_image": "mask",
+        "num_inference_steps": "steps",
+        "strength": "background_strength",
+        "inputs": "background_prompt",
+        "init_image": "image",
+        "n": "num_images",
+        "num_images_per_prompt": "num_images",
+        "cfg_scale": "guidance_scale",
+        "sampler": "scheduler",
+        "numImages": "num_images",
+    }.items()
+}
+ANSWERS: dict[str, Sent] = {
+    "two pictures as one": typed(
+        "application/json",
+        json.dumps({**GOOD, "num_images": 2}).encode(),
+        refused(406, "application/zip", "application/json", "`num_images`", field="num_images"),
+        accept="image/*",
+    ),
+    "two pictures, preferably as one": typed(
+        "application/json", json.dumps({**GOOD, "num_images": 2}).encode(), answered(), accept="image/png, */*;q=0.1"
+    ),
+    "a warning beside a picture": typed(
+        "image/gif",
+        file(TWO[0], "GIF", save_all=True, append_images=TWO[1:]),
+        picture_with(SEVERAL),
+        accept="image/png",
+    ),
+}
+INPUTS = {**SPELLINGS, **PICTURES, **NAMES, **ANSWERS}
 
 
 @pytest.fixture(scope="module")

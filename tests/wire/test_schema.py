@@ -29,8 +29,8 @@ def test_replaced_sample_prompt_names():
     ("change", "field", "sentence"),
     [
         ({"widht": 64}, "widht", "`widht` is not a field: write `width`, or leave it out."),
-        ({"foreground": "x"}, "foreground", "`foreground` is not a field: write `foreground_prompt`, or leave it out."),
-        ({"prompt_bg": "x"}, "prompt_bg", "Send `prompt_bg` or its other spelling, not both."),
+        ({"foreground": "x"}, "foreground", "`foreground` is called `foreground_prompt` here."),
+        ({"prompt_bg": "x"}, "prompt_bg", "Send `prompt_bg` or `background_prompt`, not both."),
         ({"width": 65}, "width", "Change `width`: input should be a multiple of 8."),
         ({"width": 56}, "width", "Change `width`: input should be greater than or equal to 64."),
         ({"height": 2056}, "height", "Change `height`: input should be less than or equal to 2048."),
@@ -110,6 +110,60 @@ def test_task_without_required_field_names_it(fields: dict[str, Any], field: str
     with pytest.raises(InvalidRequest) as refused:
         validate(fields)
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("prompt", "`prompt` is called `background_prompt` here."),
+        ("inputs", "`inputs` is called `background_prompt` here."),
+        ("mask_image", "`mask_image` is called `mask` here."),
+        ("init_image", "`init_image` is called `image` here."),
+        ("num_inference_steps", "`num_inference_steps` is called `steps` here."),
+        ("strength", "`strength` is called `background_strength` here."),
+        ("n", "`n` is called `num_images` here."),
+        ("num_images_per_prompt", "`num_images_per_prompt` is called `num_images` here."),
+        ("cfg_scale", "`cfg_scale` is called `guidance_scale` here."),
+        ("sampler", "`sampler` is called `scheduler` here."),
+        ("numImages", "`numImages` is called `num_images` here."),
+        ("guidanceScale", "`guidanceScale` is called `guidance_scale` here."),
+        ("numInferenceSteps", "`numInferenceSteps` is called `steps` here."),
+        ("negative-prompt", "`negative-prompt` is called `negative_prompt` here."),
+        ("Seed", "`Seed` is called `seed` here."),
+        ("size", "`size` is called `width` and `height` here."),
+        ("parameters", "Write the fields of `parameters` beside `image`, without it."),
+        ("region", "Write `region` in an entry of `layers`, not in the request, beside `image`."),
+        ("scale", "Write `scale` in `placement`, not in the request, beside `image`."),
+        ("promts", "`promts` is not a field: write `background_prompt`, or leave it out."),
+    ],
+)
+def test_field_of_another_server_is_named_as_ours(name: str, sentence: str):
+    with pytest.raises(InvalidRequest) as refused:
+        validate({**ADVERT, name: 1})
+    assert (refused.value.field, refused.value.message) == (name, sentence)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "sentence"),
+    [
+        ("layers", "denoising_strength", "`denoising_strength` is called `strength` here."),
+        ("layers", "background_prompt", "`background_prompt` is called `prompt` here."),
+        ("layers", "negativePrompt", "`negativePrompt` is called `negative_prompt` here."),
+        ("layers", "steps", "Write `steps` in the request, beside `image`, not in an entry of `layers`."),
+        ("layers", "width_", "`width_` is not a field: write `strength`, or leave it out."),
+        ("placement", "Scale", "`Scale` is called `scale` here."),
+        ("placement", "scael", "`scael` is not a field: write `scale`, or leave it out."),
+        ("placement", "width", "Write `width` in the request, beside `image`, not in `placement`."),
+    ],
+)
+def test_field_is_named_as_it_is_valid_at_its_place(place: str, name: str, sentence: str):
+    whole: dict[str, Any] = {
+        "layers": [{"region": "lower", "prompt": "x", name: 1}],
+        "placement": {"scale": 0.5, "x": 0.5, "y": 0.5, name: 1},
+    }
+    with pytest.raises(InvalidRequest) as refused:
+        validate({**ADVERT, place: whole[place]})
+    assert (refused.value.field, refused.value.message) == (place, sentence)
 
 
 def test_schema_describes_every_field():

@@ -30,7 +30,8 @@ from inpaint_server.server.responses import http_error, routes, to_response
 from inpaint_server.settings import Settings
 from inpaint_server.wire.bodies import split_lines
 from inpaint_server.wire.decode import ParsedRequest
-from inpaint_server.wire.encode import EncodedResponse, compact_json, encode_error, encode_response
+from inpaint_server.wire.describe import compact_json
+from inpaint_server.wire.encode import EncodedResponse, choose_answer, encode_error, encode_response
 from inpaint_server.wire.encodings import check_body_size, decompressed
 from inpaint_server.wire.media_types import JSON, JSON_LINES, choose_media_type, content_type
 
@@ -170,7 +171,8 @@ class EngineApp:
     async def _serve(self, request: Request, record: RequestRecord) -> EncodedResponse:
         self._check_open()
         headers = dict(request.headers)
-        accept = choose_media_type(headers.get("accept", ""))
+        accept = headers.get("accept", "")
+        choose_media_type(accept)
         body = await self._body(request, record)
         if content_type(headers) == JSON_LINES:
             work = self._serve_lines(body, record)
@@ -237,12 +239,13 @@ class EngineApp:
         with record.timed("decode"):
             parsed = await _in_thread(self._decoders, decode)
         record.request = parsed.request
+        media_type = choose_answer(parsed, accept)
         answer = await self._answer(loaded, parsed.request, record)
         record.add_timings(answer.timings)
         decode_ms = record.stages["decode"] * 1000
         completed = loaded.complete(parsed, answer, request_id=record.request_id, decode_ms=decode_ms)
         with record.timed("encode"):
-            return await _in_thread(self._encoders, lambda: encode_response(completed, accept))
+            return await _in_thread(self._encoders, lambda: encode_response(completed, media_type))
 
     async def _answer(self, loaded: Loaded, request: AdvertRequest, record: RequestRecord) -> Answer:
         """The engine's answer; cancelled, the job ends at its next step."""

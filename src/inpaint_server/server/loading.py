@@ -17,7 +17,7 @@ from inpaint_server.engine.engine import Engine
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.settings import Settings, let_waiting_threads_sleep
 from inpaint_server.wire.decode import Limits, ParsedRequest, RequestReader
-from inpaint_server.wire.encode import CompletedRequest
+from inpaint_server.wire.describe import CompletedRequest
 from inpaint_server.wire.resolve import resolve
 from inpaint_server.wire.schema import validate
 from inpaint_server.wire.signing import Sign, signer

@@ -4,38 +4,26 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import time
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from inpaint_server.domain.arrays import UInt8Array
-from inpaint_server.domain.product import PlacedProduct
 from inpaint_server.domain.request import OutputFormat
-from inpaint_server.domain.results import Advert, Answer, ModelCard, Receipt, Safety
-from inpaint_server.errors import InpaintServerError
+from inpaint_server.domain.results import Advert
+from inpaint_server.errors import InpaintServerError, NotAcceptable
 from inpaint_server.imaging.codec import encode
 from inpaint_server.imaging.composite import blurred_inverse, resize_to_canvas
-from inpaint_server.wire.answers import (
-    AnsweredImage,
-    AnsweredLayers,
-    AnsweredModel,
-    AnsweredPlacement,
-    AnsweredReceipt,
-    AnsweredSafety,
-    AnsweredTimings,
-    InvocationAnswer,
-)
 from inpaint_server.wire.bodies import CUSTOM_ATTRIBUTES
 from inpaint_server.wire.decode import ParsedRequest
+from inpaint_server.wire.describe import CompletedRequest, PictureFiles, compact_json, describe, describe_first
 from inpaint_server.wire.encodings import write_npy
-from inpaint_server.wire.media_types import JSON, JSON_LINES, NPY, PICTURES, ZIP
+from inpaint_server.wire.media_types import JSON, JSON_LINES, NPY, PICTURES, SEVERAL_PICTURES, ZIP, choose_media_type
 from inpaint_server.wire.provenance import describe_origin
-from inpaint_server.wire.signing import Sign
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,35 +36,26 @@ class EncodedResponse:
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CompletedRequest:
-    """An answered request with everything its response reports.
+def choose_answer(parsed: ParsedRequest, accept: str) -> str:
+    """The media type of a request's answer, which holds all of its pictures.
 
-    Attributes:
+    Args:
         parsed: The request.
-        answer: The engine's.
-        card: What is loaded.
-        request_id: Under which the log reports it.
-        decode_ms: Milliseconds the request's pictures took to decode.
-        sign: Signs files; None: they stay unsigned.
+        accept: The Accept header.
+
+    Raises:
+        NotAcceptable: none can be produced, or the request is for several pictures and only one is accepted.
     """
-
-    parsed: ParsedRequest
-    answer: Answer
-    card: ModelCard
-    request_id: str
-    decode_ms: float
-    sign: Sign | None
-
-    @property
-    def is_mask(self) -> bool:
-        """Whether the product's mask is the answer."""
-        return self.parsed.request.task == "mask"
-
-    @property
-    def output_format(self) -> OutputFormat:
-        """How the answer's pictures are encoded; a mask is always a PNG."""
-        return "png" if self.is_mask else self.parsed.output_format
+    media_type, number = choose_media_type(accept), len(parsed.request.seeds)
+    if media_type in SEVERAL_PICTURES or parsed.request.task == "mask" or number == 1:
+        return media_type
+    try:
+        return choose_media_type(accept, SEVERAL_PICTURES)
+    except NotAcceptable:
+        raise NotAcceptable(
+            f"Accept {ZIP} or {JSON}, or set `num_images` to 1: {media_type} holds one picture, not {number}.",
+            field="num_images",
+        ) from None
 
 
 def encode_response(completed: CompletedRequest, media_type: str) -> EncodedResponse:
@@ -92,28 +71,15 @@ def encode_error(error: InpaintServerError, request_id: str) -> EncodedResponse:
     return EncodedResponse(status=error.status, body=error.to_json(request_id), media_type=JSON, headers=headers)
 
 
-def compact_json(value: Any) -> bytes:
-    """A value as JSON without white space."""
-    return json.dumps(value, separators=(",", ":")).encode()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Files:
-    """One picture of the answer with its layers, as files: names without suffix -> bytes."""
-
-    picture: bytes
-    layers: Mapping[str, bytes]
-
-
-def _encode_files(completed: CompletedRequest) -> tuple[list[_Files], float]:
+def _encode_files(completed: CompletedRequest) -> tuple[list[PictureFiles], float]:
     """Every picture of the answer encoded, and the milliseconds that took."""
     begun = time.perf_counter()
     form = completed.output_format
     if completed.is_mask:
-        files = [_Files(picture=encode(_product_mask(completed), form), layers={})]
+        files = [PictureFiles(picture=encode(_product_mask(completed), form), layers={})]
     else:
         files = [
-            _Files(
+            PictureFiles(
                 picture=_finished_file(completed, advert, form),
                 layers={name: encode(layer, form) for name, layer in _layers(advert, completed.parsed)},
             )
@@ -144,18 +110,16 @@ def _layers(advert: Advert, parsed: ParsedRequest) -> list[tuple[str, UInt8Array
 
 
 def _encode_json(completed: CompletedRequest, media_type: str) -> EncodedResponse:
-    body = _describe(completed, _encode_files(completed), lambda _, data: base64.b64encode(data).decode("ascii"))
+    body = describe(completed, _encode_files(completed), lambda _, data: base64.b64encode(data).decode("ascii"))
     return EncodedResponse(body=body if media_type == JSON else body + b"\n", media_type=media_type, headers={})
 
 
 def _encode_first_picture(completed: CompletedRequest, media_type: str) -> EncodedResponse:
-    """The first picture alone; its seed and timings in the custom attributes, far below their 1,024 characters."""
+    """The first picture alone; what else there is to say, in the custom attributes."""
     begun = time.perf_counter()
     body = _first_array(completed) if media_type == NPY else _first_file(completed, PICTURES[media_type])
-    seed = {} if completed.is_mask else {"seed": completed.answer.adverts[0].seed}
     encode_ms = (time.perf_counter() - begun) * 1000
-    attributes = {**seed, "timings_ms": _timings(completed, encode_ms).model_dump()}
-    headers = {CUSTOM_ATTRIBUTES: compact_json(attributes).decode()}
+    headers = {CUSTOM_ATTRIBUTES: describe_first(completed, encode_ms)}
     return EncodedResponse(body=body, media_type=media_type, headers=headers)
 
 
@@ -179,7 +143,7 @@ def _encode_zip(completed: CompletedRequest, media_type: str) -> EncodedResponse
         files[file] = data
         return file
 
-    manifest = _describe(completed, _encode_files(completed), add_file)
+    manifest = describe(completed, _encode_files(completed), add_file)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as zipped:
         for name, data in {"manifest.json": manifest, **files}.items():
@@ -211,94 +175,3 @@ def _nested_lists(completed: CompletedRequest) -> bytes:
         pictures += [resize_to_canvas(one, completed.parsed.request.canvas) for one in painted]
         pictures += [blurred_inverse(layers.mask), advert.picture]
     return compact_json([picture.tolist() for picture in pictures])
-
-
-def _describe(
-    completed: CompletedRequest, encoded: tuple[list[_Files], float], reference: Callable[[str, bytes], str]
-) -> bytes:
-    """The answer as JSON; `reference` turns a file's name and bytes into what stands for it."""
-    files, encode_ms = encoded
-    request, answer, card = completed.parsed.request, completed.answer, completed.card
-    size = answer.product.size if completed.is_mask and answer.product is not None else request.canvas
-    return (
-        InvocationAnswer(
-            images=[_describe_image(completed, index, one, reference) for index, one in enumerate(files)],
-            format=completed.output_format,
-            width=size.width,
-            height=size.height,
-            timings_ms=_timings(completed, encode_ms),
-            model=AnsweredModel(bundle=card.bundle, device=card.device, dtype=card.dtype, attention=card.attention),
-            warnings=_warnings(completed),
-            request_id=completed.request_id,
-        )
-        .model_dump_json(exclude_none=True)
-        .encode()
-    )
-
-
-def _warnings(completed: CompletedRequest) -> list[str]:
-    """What was adjusted, or may be wrong; each sentence once."""
-    adverts = [warning for advert in completed.answer.adverts for warning in advert.warnings]
-    return list(dict.fromkeys([*completed.parsed.warnings, *adverts]))
-
-
-def _describe_image(
-    completed: CompletedRequest, index: int, files: _Files, reference: Callable[[str, bytes], str]
-) -> AnsweredImage:
-    image = reference(f"{index + 1}", files.picture)
-    if completed.is_mask:
-        proposals = completed.answer.proposals
-        return AnsweredImage(image=image, score=None if proposals is None else max(proposals.scores))
-    advert = completed.answer.adverts[index]
-    placed = advert.placed
-    layers = {name: reference(f"{index + 1}-{name}", data) for name, data in files.layers.items()}
-    return AnsweredImage(
-        image=image,
-        seed=advert.seed,
-        placement=None if placed is None else _describe_placement(placed, advert.split),
-        receipt=None if advert.receipt is None else _describe_receipt(advert.receipt),
-        safety=None if advert.safety is None else _describe_safety(advert.safety),
-        layers=None if placed is None or not layers else _describe_layers(layers, placed),
-    )
-
-
-def _describe_placement(placed: PlacedProduct, split: float | None) -> AnsweredPlacement:
-    placement = placed.placement
-    return AnsweredPlacement(scale=placement.scale, x=placement.x, y=placement.y, split=split)
-
-
-def _describe_receipt(receipt: Receipt) -> AnsweredReceipt:
-    return AnsweredReceipt(
-        identity=receipt.identity,
-        expansion=round(receipt.expansion, 3),
-        seam=round(receipt.seam, 2),
-        agreement=None if receipt.agreement is None else round(receipt.agreement, 4),
-    )
-
-
-def _describe_safety(safety: Safety) -> AnsweredSafety:
-    return AnsweredSafety(refused_seeds=list(safety.refused_seeds), withheld=safety.withheld)
-
-
-def _describe_layers(layers: Mapping[str, str], placed: PlacedProduct) -> AnsweredLayers:
-    box = placed.box
-    return AnsweredLayers(
-        mask=layers["mask"],
-        background=layers.get("background"),
-        passes=[text for name, text in layers.items() if name.startswith("pass-")],
-        layout={"product": [box.left, box.top, box.right, box.bottom]},
-    )
-
-
-def _timings(completed: CompletedRequest, encode_ms: float) -> AnsweredTimings:
-    timings = completed.answer.timings
-    return AnsweredTimings(
-        decode=round(completed.decode_ms, 1),
-        segment=round(timings.segment, 1),
-        background=round(timings.background, 1),
-        passes=[round(milliseconds, 1) for milliseconds in timings.passes],
-        composite=round(timings.composite, 1),
-        encode=round(encode_ms, 1),
-        queue=round(timings.queue, 1),
-        total=round(completed.decode_ms + timings.total + encode_ms, 1),
-    )

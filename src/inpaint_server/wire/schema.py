@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import (
     AliasChoices,
@@ -19,6 +18,7 @@ from pydantic import (
 
 from inpaint_server.domain.request import OutputFormat, RegionName, Scheduler, Task
 from inpaint_server.errors import InvalidRequest
+from inpaint_server.wire.names import LAYER, PLACEMENT, REQUEST, about_unknown
 
 AspectRatio = Literal["1:1", "4:5", "9:16", "16:9", "1.91:1"]
 ProfileName = Literal["quality", "fast", "seed", "reference"]
@@ -237,7 +237,7 @@ def _explain(error: ValidationError) -> InvalidRequest:
         (e for e in errors if e["loc"][0] == field), key=lambda e: (len(e["loc"]), e["type"] == "extra_forbidden")
     )
     if furthest["type"] == "extra_forbidden":
-        return InvalidRequest(_about_unknown(str(furthest["loc"][-1])), field=field)
+        return InvalidRequest(_about_unknown(furthest["loc"]), field=field)
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in _path(furthest["loc"])).lstrip(".")
     message = furthest["msg"].removeprefix("Value error, ")
     return InvalidRequest(f"Change `{where}`: {message[:1].lower()}{message[1:]}.", field=field)
@@ -248,15 +248,18 @@ def _path(location: tuple[int | str, ...]) -> list[int | str]:
     return [part for part in location if isinstance(part, int) or (part.isidentifier() and part[0].islower())]
 
 
-def _about_unknown(name: str) -> str:
-    known = [
-        *InvocationRequest.model_fields,
-        "prompt_bg",
-        "prompt_fr",
-        *WireLayer.model_fields,
-        *WirePlacement.model_fields,
-    ]
-    if name in known:
-        return f"Send `{name}` or its other spelling, not both."
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-    return f"`{name[:80]}` is not a field: write `{nearest}`, or leave it out."
+_SAME: Final = {"prompt_bg": "background_prompt", "prompt_fr": "foreground_prompt"}
+_FIELDS: Final = {
+    REQUEST: [*InvocationRequest.model_fields, *_SAME],
+    LAYER: [*WireLayer.model_fields],
+    PLACEMENT: [*WirePlacement.model_fields],
+}
+
+
+def _about_unknown(location: tuple[int | str, ...]) -> str:
+    name = str(location[-1])
+    if len(location) == 1 and name in _FIELDS[REQUEST]:  # the other name of a field that is there already
+        others = {**_SAME, **{ours: other for other, ours in _SAME.items()}}
+        return f"Send `{name}` or `{others[name]}`, not both."
+    place = REQUEST if len(location) == 1 else LAYER if location[0] == "layers" else PLACEMENT
+    return about_unknown(name, place, _FIELDS)
