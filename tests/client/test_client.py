@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -20,11 +21,11 @@ import pytest
 from PIL import Image
 
 from inpaint_server import errors
-from inpaint_server.client import AsyncClient, Client, Fields, RawResponse, Result, Retry
+from inpaint_server.client import AsyncClient, Client, Fields, Photo, RawResponse, Result, Retry
 from inpaint_server.client.response import JSON
 from inpaint_server.wire.schema import InvocationRequest
 from testing.plain_server import PlainServer
-from testing.running import Server, free_port
+from testing.running import ROOT, Server, free_port
 from testing.runtime_proxy import RuntimeProxy
 
 IMMEDIATELY = Retry(first_wait_s=0.001)
@@ -88,6 +89,58 @@ def test_mask_from_image(plain_server: PlainServer):
     with Client(plain_server.url) as client:
         result = client.mask(photo().convert("RGB"), mask=photo().getchannel("A"))
     assert np.array_equal(np.asarray(result.image) > 127, np.asarray(photo().getchannel("A")) > 127)
+
+
+def received(server: PlainServer, given: Photo, field: str = "image") -> np.ndarray:
+    """The pixels that a server gets."""
+    with Client(server.url) as client:
+        client.mask(given if field == "image" else photo(), **({} if field == "image" else {"mask": given}))
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(server.bodies[-1][field]))))
+
+
+def test_image_is_turned_by_its_exif_like_its_file(plain_server: PlainServer):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    photo().save(file, "PNG", exif=exif)
+    turned = Image.open(io.BytesIO(file.getvalue()))
+    with Client(plain_server.url) as client:
+        assert client.mask(turned).image.size == client.mask(file.getvalue()).image.size == (60, 90)
+
+
+def test_photo_from_numpy_array(plain_server: PlainServer):
+    levels = np.asarray(photo())
+    for array in (levels, levels / 255, levels[..., :3], levels[..., 0]):
+        expected = np.rint(array * 255) if array.dtype.kind == "f" else array
+        np.testing.assert_array_equal(received(plain_server, array), expected)
+    inside = levels[..., 3] > 0
+    for mask in (inside, inside.astype(np.uint8), inside * 255):
+        np.testing.assert_array_equal(received(plain_server, mask, "mask"), np.where(inside, 255, 0))
+    with Client(plain_server.url) as client, pytest.raises(errors.InvalidRequest, match="H x W") as refused:
+        client.mask(levels[None])
+    assert refused.value.field == "image"
+
+
+@pytest.mark.parametrize(("name", "channels"), [("photo.heic", 3), ("cut-out.heic", 4)])
+def test_heic_is_sent_as_servers_read_it(plain_server: PlainServer, name: str, channels: int):
+    """A picture red above and blue below; in the cut-out its middle is opaque."""
+    path = ROOT / "testing" / name
+    for given in (path, str(path), path.read_bytes()):
+        pixels = received(plain_server, given)
+        assert pixels.shape == (96, 64, channels)
+        # Both encodings are lossy: within a tenth of the range.
+        assert np.abs(pixels[20, 32, :3] - (220.0, 40, 40)).max() < 26
+        assert np.abs(pixels[76, 32, :3] - (40.0, 60, 200)).max() < 26
+    if channels == 4:
+        assert pixels[4, 4, 3] == 0
+        assert pixels[50, 32, 3] == 255
+
+
+def test_damaged_heic_is_refused_before_sending(plain_server: PlainServer):
+    cut = (ROOT / "testing" / "photo.heic").read_bytes()[:300]
+    with Client(plain_server.url) as client, pytest.raises(errors.InvalidRequest, match="damaged HEIC"):
+        client.mask(cut)
+    assert plain_server.bodies == []
 
 
 def test_saved_file_has_bytes_of_server(plain_server: PlainServer, tmp_path: Path):

@@ -14,7 +14,9 @@ from inpaint_server.catalog.tables import read_grid, read_json_lines, read_workb
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.wire.schema import InvocationRequest
 
-_PHOTOS: Final = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+_PHOTOS: Final = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".mpo", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif"}
+)
 _ALIASES: Final = {"image": "photo", "prompt_bg": "background_prompt", "prompt_fr": "foreground_prompt"}
 _TEXT_FIELDS: Final = frozenset({"background_prompt", "foreground_prompt", "negative_prompt", "mask"})
 _BOOLEANS: Final = {
@@ -54,7 +56,7 @@ def read(source: Path) -> list[Row]:
     else:
         raise InvalidRequest(f"Give a folder of photos or a file of the kinds {', '.join(_READERS)}, not {source}.")
     if not rows:
-        raise InvalidRequest(f"There is no product in {source}: add a row, or a PNG, JPEG or WebP photo.")
+        raise InvalidRequest(f"There is no product in {source}: add a row, or a photo.")
     return rows
 
 

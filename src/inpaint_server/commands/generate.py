@@ -13,9 +13,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from inpaint_server.client import Client, Picture, Result
 from inpaint_server.client.fields import Fields
 from inpaint_server.client.fields import request_object as wire_object
+from inpaint_server.client.pictures import picture_file
 from inpaint_server.domain import results
 from inpaint_server.domain.arrays import UInt8Array
+from inpaint_server.imaging.codec import decode_photo
 from inpaint_server.imaging.sheet import contact_sheet
+from inpaint_server.settings import read
 
 _TIMEOUT_S = 3600.0
 
@@ -47,8 +50,7 @@ def save(result: Result, photo: Path, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     tiles: list[tuple[str, UInt8Array]] = []
-    with Image.open(photo) as opened:
-        original = np.asarray(opened.convert("RGB"))
+    original, _ = decode_photo(picture_file(photo, "photo"), max_pixels=int(read().max_megapixels * 1e6))
     for index, picture in enumerate(result.pictures):
         path = out / (f"advert.{result.format}" if index == 0 else f"advert-{picture.seed}.{result.format}")
         picture.save(path)

@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 from inpaint_server import __version__
 from inpaint_server.client.fields import Fields, request_object
+from inpaint_server.client.pictures import picture_file
 from inpaint_server.commands import generate
 from inpaint_server.domain.geometry import Size
 from inpaint_server.domain.request import OutputFormat, Task
@@ -98,10 +99,10 @@ def _require_same_pictures(origin: dict[str, Any], photo: Path | None, mask: Pat
     max_pixels = int(read().max_megapixels * 1e6)
     fingerprints: dict[str, str | None] = {"photo": None, "mask": None}
     if photo is not None:
-        pixels, alpha = decode_photo(photo.read_bytes(), max_pixels=max_pixels)
+        pixels, alpha = decode_photo(picture_file(photo, "photo"), max_pixels=max_pixels)
         if mask is not None:
             size = Size(height=pixels.shape[0], width=pixels.shape[1])
-            alpha = decode_mask(mask.read_bytes(), size=size, max_pixels=max_pixels)
+            alpha = decode_mask(picture_file(mask, "mask"), size=size, max_pixels=max_pixels)
         fingerprints = {"photo": provenance.fingerprint(pixels), "mask": provenance.fingerprint(alpha)}
     for name, fingerprint in fingerprints.items():
         if origin[name] is not None and fingerprint is None:

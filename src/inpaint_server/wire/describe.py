@@ -106,13 +106,14 @@ def describe_first(completed: CompletedRequest, encode_ms: float) -> str:
     safety = {} if verdict is None else {"safety": verdict}
     timings = {"timings_ms": _timings(completed, encode_ms).model_dump()}
     warnings = [_shortened(warning) for warning in _warnings(completed)]
-    for kept in range(len(warnings), -1, -1):
+
+    def text(kept: int) -> str:
         left_out = len(warnings) - kept
         rest = [f"{left_out} more, in a JSON answer."] if left_out else []
-        text = compact_json({**seed, **safety, "warnings": [*warnings[:kept], *rest], **timings}).decode()
-        if len(text) <= _MAX_ATTRIBUTES:
-            break
-    return text
+        return compact_json({**seed, **safety, "warnings": [*warnings[:kept], *rest], **timings}).decode()
+
+    texts = map(text, range(len(warnings), -1, -1))
+    return next(one for one in texts if len(one) <= _MAX_ATTRIBUTES)
 
 
 def _shortened(warning: str) -> str:
