@@ -39,11 +39,11 @@ from inpaint_server.imaging.composite import (
     restore_unmasked,
 )
 from inpaint_server.imaging.fill import fill_from_surroundings
-from inpaint_server.imaging.layers import mask_on_canvas, paint_mask, split_line
+from inpaint_server.imaging.layers import coverage_on_canvas, hide_scene, mask_on_canvas, paint_mask, split_line
 from inpaint_server.imaging.light import match_light
 from inpaint_server.imaging.mask import product_paint_mask
 from inpaint_server.imaging.placement import canvas_from_photo, cut_off_warning, moved_warning, place, place_at
-from inpaint_server.imaging.receipt import expansion, fault, identity, product_points, receipt_warnings, seam
+from inpaint_server.imaging.receipt import compared, expansion, fault, identity, product_points, receipt_warnings, seam
 from inpaint_server.imaging.reflection import cast_reflection
 from inpaint_server.imaging.shadow import cast_contact_shadow
 
@@ -111,7 +111,7 @@ def _make_advert(request: AdvertRequest, seed: int) -> PipelineSteps[Advert]:
         seed=seed,
         placed=placed,
         split=split,
-        intermediates=Intermediates(mask=mask_on_canvas(placed), background=background, passes=painted.passes),
+        intermediates=Intermediates(mask=coverage_on_canvas(placed), background=background, passes=painted.passes),
         receipt=receipt,
         warnings=(*(warning for warning in (moved, cut_off) if warning), *receipt_warnings(receipt)),
     )
@@ -122,7 +122,7 @@ class _PaintedCanvas:
     """What the inpainting passes left, at the models' size.
 
     Attributes:
-        placed: The product on it.
+        placed: The product on it, as far as it hides the scene.
         passes: The canvas after each pass.
         masks: What each layer repainted.
     """
@@ -146,7 +146,8 @@ def _inpaint_layers(
     split: float,
 ) -> PipelineSteps[_PaintedCanvas]:
     """Inpaint what the product stands on and what is behind it, at the size the models know."""
-    small = placed if request.model_size == request.canvas else place_at(product, request.model_size, placed.placement)
+    scaled = placed if request.model_size == request.canvas else place_at(product, request.model_size, placed.placement)
+    small = hide_scene(scaled)
     canvas = canvas_from_photo(product, small) if background is None else composite_product(background, small, 1)
     masks = tuple(paint_mask(layer.region, small, split) for layer in request.layers)
     product_mask = mask_on_canvas(small)
@@ -224,6 +225,7 @@ def _receipt(
         assert isinstance(agreement, float), "`Score` results in a number"
     return Receipt(
         identity=identity(picture, placed, request.feather),
+        compared=compared(placed, request.feather),
         expansion=expansion(found, placed),
         seam=seam(painted.pixels, painted.masks, mask_on_canvas(painted.placed)),
         agreement=agreement,

@@ -381,7 +381,7 @@ def test_internal_error_reveals_nothing(engine: Engine[PlainPass], backend: Plai
 
 def test_empty_mask_is_invalid_request(engine: Engine[PlainPass]):
     empty = ProductMask(frozen_array(np.zeros((90, 60), np.uint8)))
-    with pytest.raises(InvalidRequest, match="points"):
+    with pytest.raises(InvalidRequest, match="mask is empty"):
         engine.submit(replace(request(), mask=empty), deadline_s=WAIT_S).answer.result(WAIT_S)
 
 

@@ -15,7 +15,7 @@ from inpaint_server.domain.results import Receipt
 from inpaint_server.imaging.composite import composite_product
 from inpaint_server.imaging.layers import mask_on_canvas
 from inpaint_server.imaging.placement import place_at
-from inpaint_server.imaging.receipt import expansion, identity, product_points, receipt_warnings, seam
+from inpaint_server.imaging.receipt import expansion, fault, identity, product_points, receipt_warnings, seam
 from testing.pictures import disc, noise
 
 CANVAS = Size(height=128, width=160)
@@ -53,6 +53,29 @@ def test_expansion_is_outside_area_over_product_area():
         "a detached piece is no growth"
     )
     assert expansion(_found(everything, mask, part), PLACED) == 0
+
+
+@pytest.mark.parametrize("size", [Size(height=3, width=3), Size(height=100, width=4), Size(height=2, width=120)])
+def test_no_growth_is_read_of_a_few_pixels_or_a_pole(size: Size):
+    solid = ProductMask(np.full((size.height, size.width), 255, np.uint8))
+    pixels = Pixels(np.zeros((size.height, size.width, 3), np.uint8))
+    box = Box(left=20, top=20, right=20 + size.width, bottom=20 + size.height)
+    thin = PlacedProduct(pixels=pixels, mask=solid, box=box, canvas=CANVAS, placement=PLACED.placement)
+    everything = np.full((128, 160), 255, np.uint8)
+    assert expansion(_found(everything, everything, everything), thin) is None
+
+
+def test_no_growth_is_read_where_something_else_is_found():
+    everything, nothing = np.full((128, 160), 255, np.uint8), np.zeros((128, 160), np.uint8)
+    small = place_at(disc(50), CANVAS, Placement(scale=0.2, x=0.5, y=0.9))
+    assert expansion(_found(everything, everything, nothing), small) is None
+    assert expansion(_found(nothing, nothing, nothing), small) is None
+
+
+def test_a_figure_that_cannot_be_read_is_neither_mentioned_nor_rewarded():
+    unread, grown, good = (Receipt(identity=0, compared=1.0, expansion=one, seam=1.0) for one in (None, 0.4, 0.02))
+    assert receipt_warnings(unread) == []
+    assert fault(good) < fault(unread) < fault(grown)
 
 
 def test_seam_is_step_but_not_texture():
@@ -94,8 +117,8 @@ def test_inspection_points_lie_on_thin_product(size: Size):
 
 
 def test_receipt_within_bounds_has_no_warning():
-    assert receipt_warnings(Receipt(identity=0, expansion=0.1, seam=1.5)) == []
-    grown, stepped = receipt_warnings(Receipt(identity=0, expansion=0.42, seam=7.25))
+    assert receipt_warnings(Receipt(identity=0, compared=1.0, expansion=0.1, seam=1.5)) == []
+    grown, stepped = receipt_warnings(Receipt(identity=0, compared=1.0, expansion=0.42, seam=7.25))
     assert "grown by 42%" in grown
     assert "7.2 x" in stepped
 

@@ -78,6 +78,8 @@ class AdvertRequest:
         task: The whole pipeline or one stage.
         photo: The product photo; None only for the `background` task.
         mask: The product's mask if the caller gave one (or the photo had an alpha channel).
+        mask_is_alpha: Whether it is the photo's alpha channel: then the colours of its soft parts are the product's
+            own, without any of an old background.
         points: Segment Anything prompt points in the photo's pixels.
         box: Segment Anything prompt box in the photo's pixels.
         background_prompt: The scene, for the generated background.
@@ -123,6 +125,7 @@ class AdvertRequest:
     check_safety: bool = False
     fill: bool = False
     joint: bool = False
+    mask_is_alpha: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

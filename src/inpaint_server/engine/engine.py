@@ -34,7 +34,7 @@ from inpaint_server.engine.job import Job
 from inpaint_server.engine.part_pool import PartPool
 from inpaint_server.engine.work import PassWork, SingleCallWork
 from inpaint_server.errors import Draining, InpaintServerError, Internal, Overloaded
-from inpaint_server.imaging.mask import drop_strays, find_product
+from inpaint_server.imaging.mask import cut_out_product, drop_strays, find_product
 from inpaint_server.imaging.matting import refine
 from inpaint_server.pipeline import compose
 
@@ -221,7 +221,7 @@ class Engine(Generic[D]):
         """The product by the request's own mask, by the mask cached for this photo, or by Segment Anything."""
         request = job.request
         if request.mask is not None:
-            return find_product(photo, request.mask)
+            return cut_out_product(photo, request.mask, is_alpha=request.mask_is_alpha)
         began = time.perf_counter()
         key = (content_key(photo), request.points, request.box)
         found = self._masks.get(key)

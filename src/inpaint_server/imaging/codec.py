@@ -13,6 +13,7 @@ from inpaint_server.domain.geometry import Size
 from inpaint_server.domain.request import OutputFormat
 from inpaint_server.errors import InvalidRequest, TooLarge
 from inpaint_server.imaging.file_kinds import kind_of
+from inpaint_server.imaging.mask import HAZE, OPAQUE
 from inpaint_server.imaging.png_metadata import without_large_metadata
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _SET = 128
 _RATIO_TOLERANCE = 0.02
 _DESCRIPTION_TAG = 0x010E
 _NOTE_KEYWORD = "inpaint-server"
+_LOSSY = ("a JPEG picture", "a WebP picture", "an AVIF picture")
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
@@ -38,7 +40,7 @@ def decode_photo(data: bytes, *, max_pixels: int) -> tuple[Pixels, ProductMask |
     """Decode a product photo, upright and in sRGB.
 
     Of an animation the first picture counts. A transparent picture's colours are kept as they are stored, also where
-    they cannot be seen, and its alpha channel becomes the mask if it leaves anything out.
+    they cannot be seen, and its alpha channel becomes the mask, as it is, unless it is the same everywhere.
 
     Args:
         data: A file of a format that is read.
@@ -65,14 +67,14 @@ def photo_and_mask(colours: UInt8Array, alpha: UInt8Array | None) -> tuple[Pixel
         InvalidRequest: Wholly transparent.
     """
     photo = Pixels(frozen_array(colours))
-    if alpha is None or int(alpha.min()) >= _SET:
+    if alpha is None or int(alpha.min()) >= OPAQUE:
         return photo, None
-    if int(alpha.max()) < _SET:
+    if int(alpha.max()) < HAZE:
         raise InvalidRequest(
             "`image` is transparent everywhere: make the product opaque, or leave the alpha channel out.",
             field="image",
         )
-    return photo, ProductMask(frozen_array(alpha))
+    return photo, None if alpha.min() == alpha.max() else ProductMask(frozen_array(alpha))
 
 
 def decode_mask(data: bytes, *, size: Size, max_pixels: int) -> ProductMask:
@@ -93,7 +95,10 @@ def decode_mask(data: bytes, *, size: Size, max_pixels: int) -> ProductMask:
         InvalidRequest: Undecodable, of another shape than the photo, or nothing in it is white.
         TooLarge: More than `max_pixels`.
     """
-    return fit_mask(brightest(*colours_and_alpha(_open(data, max_pixels, "mask"))), size)
+    mask = brightest(*colours_and_alpha(_open(data, max_pixels, "mask")))
+    if kind_of(data) in _LOSSY:  # their noise is neither a veil nor a hole
+        mask = np.where(mask < HAZE, np.uint8(0), np.where(mask > 255 - HAZE, np.uint8(255), mask))
+    return fit_mask(mask, size)
 
 
 def brightest(colours: UInt8Array, alpha: UInt8Array | None) -> UInt8Array:

@@ -10,12 +10,15 @@ from PIL import Image, ImageFilter
 
 from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask, UInt8Array, frozen_array
 from inpaint_server.domain.geometry import Box, Size
-from inpaint_server.domain.product import PlacedProduct
+from inpaint_server.domain.product import CutOut, PlacedProduct
 from inpaint_server.imaging.layers import mask_on_canvas
-from inpaint_server.imaging.mask import THRESHOLD, erode
+from inpaint_server.imaging.mask import OPAQUE, THRESHOLD, bounding_box, erode
 from inpaint_server.imaging.neighbourhood import box_mean, extend_colours, grow, shrink
 
 Picture = TypeVar("Picture", Pixels, PaintMask)
+
+_HARD_EDGE = 3
+"""Pixels over which a cut-out's outline goes from opaque to clear where it is merely smoothed."""
 
 _BLEND = 8
 _SEED_BLUR = 8
@@ -49,7 +52,10 @@ def composite_product(canvas: Pixels, placed: PlacedProduct, feather: int) -> Pi
     the canvas. On the soft edge between, the product's colour is carried on from inside, where none of the photo's old
     background is mixed in, and the scene's from outside, where none of the product is.
     The matte is computed on the canvas, not in the product's box: the box's sides are edges of the product.
+    A cut-out is laid by its own coverage instead.
     """
+    if placed.cut_out is not None:
+        return _composite_cut_out(canvas, placed.cut_out, feather)
     mask, reach = mask_on_canvas(placed), feather + 2
     weight = matte(mask, feather)
     laid = canvas.copy()
@@ -58,6 +64,30 @@ def composite_product(canvas: Pixels, placed: PlacedProduct, feather: int) -> Pi
     product = extend_colours(laid[around], weight[around] == 255, reach)
     scene = extend_colours(canvas[around], mask[around] < THRESHOLD, reach)
     laid[around] = _mixed(product, scene, weight[around][..., None].astype(np.uint16))
+    return Pixels(frozen_array(laid))
+
+
+def _composite_cut_out(canvas: Pixels, cut_out: CutOut, feather: int) -> Pixels:
+    """The canvas under a product of partial coverage: a pixel of coverage a shows a of it and 1 - a of the canvas.
+
+    Only where the outline is hard, what is opaque within 3 pixels of what is clear, is it softened, and are the scene's
+    colours carried on from outside (and, where an old background is mixed into them, the product's from inside): glass,
+    soft shadows and hair stay as they are.
+    """
+    reach, radius = feather + _HARD_EDGE - 1, feather // 2
+    around = _grown(bounding_box(cut_out.coverage), reach, Size(height=canvas.shape[0], width=canvas.shape[1])).slices
+    pixels, coverage, under = cut_out.pixels[around], cut_out.coverage[around], canvas[around]
+    opaque, clear = coverage >= OPAQUE, coverage == 0
+    edge = grow(opaque, _HARD_EDGE) & grow(clear, _HARD_EDGE)
+    outline = edge | (grow(edge, feather) & (opaque | clear))
+    soft = np.rint(box_mean(coverage[..., None].astype(np.float32), radius)[..., 0]).astype(np.uint8)
+    thin = ~clear & ~grow(shrink(~clear, radius), radius)
+    weight = np.where(outline & ~thin, soft, coverage)
+    unknown = outline & (~opaque if cut_out.mixed_edge else clear)
+    product = np.where(unknown[..., None], extend_colours(pixels, opaque, reach), pixels)
+    scene = np.where(outline[..., None], extend_colours(under, clear, reach), under)
+    laid = canvas.copy()
+    laid[around] = _mixed(product, scene, weight[..., None].astype(np.uint16))
     return Pixels(frozen_array(laid))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask, UInt8Array, frozen_array
 from inpaint_server.domain.product import PlacedProduct
 from inpaint_server.domain.request import Region
-from inpaint_server.imaging.mask import THRESHOLD, region_paint_mask
+from inpaint_server.imaging.mask import OPAQUE, THRESHOLD, region_paint_mask
 
 LATENT_CELL: Final = 8
 """Pixels a cell of the latents stands for; masks meet with this overlap, since they are shrunk by it unblurred."""
@@ -74,6 +75,23 @@ def paint_mask(region: Region, placed: PlacedProduct, split: float) -> PaintMask
     rows: NDArray[np.bool_] = np.zeros((height, placed.canvas.width), np.bool_)
     rows[top:bottom] = True
     return region_paint_mask(mask_on_canvas(placed), rows)
+
+
+def hide_scene(placed: PlacedProduct) -> PlacedProduct:
+    """The product as the passes know it: only what hides the scene.
+
+    The scene is painted behind glass, soft shadows and fine hair as if they were not there, and they are laid over it
+    afterwards. A product that was found hides the scene with all of its mask.
+    """
+    if placed.cut_out is None:
+        return placed
+    covered = placed.cut_out.coverage[placed.box.slices] >= OPAQUE
+    return replace(placed, mask=ProductMask(frozen_array(np.where(covered, np.uint8(255), np.uint8(0)))), cut_out=None)
+
+
+def coverage_on_canvas(placed: PlacedProduct) -> ProductMask:
+    """How much of the placed product shows, of the canvas's size."""
+    return mask_on_canvas(placed) if placed.cut_out is None else placed.cut_out.coverage
 
 
 def mask_on_canvas(placed: PlacedProduct) -> ProductMask:

@@ -33,8 +33,12 @@ def match_light(scene: Pixels, placed: PlacedProduct, photo: Pixels, strength: f
     if strength == 0:
         return placed
     ratio = np.clip(_light(scene) / _light(photo), 1 / _MOST, _MOST) ** strength
-    lit = np.rint(np.clip(placed.pixels * ratio, 0, 255)).astype(np.uint8)
-    return replace(placed, pixels=Pixels(frozen_array(lit)))
+    cut_out = placed.cut_out and replace(placed.cut_out, pixels=_tinted(placed.cut_out.pixels, ratio))
+    return replace(placed, pixels=_tinted(placed.pixels, ratio), cut_out=cut_out)
+
+
+def _tinted(pixels: Pixels, ratio: NDArray[np.float64]) -> Pixels:
+    return Pixels(frozen_array(np.rint(np.clip(pixels * ratio, 0, 255)).astype(np.uint8)))
 
 
 def _light(picture: UInt8Array) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask, UInt8Array, frozen_array
 from inpaint_server.domain.geometry import Box
-from inpaint_server.domain.product import Product
+from inpaint_server.domain.product import Product, Solid
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.imaging.components import find_runs, paint_runs
 from inpaint_server.imaging.neighbourhood import grow, shrink
@@ -17,8 +17,17 @@ from inpaint_server.imaging.neighbourhood import grow, shrink
 THRESHOLD: Final = 128
 """From this value on a mask means product."""
 
-_HAZE: Final = 16
+HAZE: Final = 16
 """Below this value a mask's pixel is compression noise, not a soft edge."""
+
+OPAQUE: Final = 250
+"""From this coverage on nothing of the scene shows through; what is less is rounding and compression noise."""
+
+_SHADOW_COLOUR: Final = 48
+"""A product's own shadow is black, or nearly: no channel is brighter than this."""
+
+_SHADOW_DEPTH: Final = 0.005
+"""It is at least twice as wide as this fraction of the photo's longer side; what is thinner is an edge or a hair."""
 
 _SPECK: Final = 0.05
 """A component smaller than this fraction of the largest is no part of the product."""
@@ -27,7 +36,7 @@ _REACH: Final = 0.02
 """A piece further from the largest one than this fraction of the photo's longer side is not the same product."""
 
 _PINHOLE: Final = 0.001
-"""A hole smaller than this fraction of the product is a fault of the mask, not a hole."""
+"""A hole or a soft piece smaller than this fraction of the product is a fault of the mask."""
 
 
 def find_product(photo: Pixels, mask: ProductMask) -> Product:
@@ -38,6 +47,48 @@ def find_product(photo: Pixels, mask: ProductMask) -> Product:
     """
     cleaned = clean(mask)
     return Product(photo=photo, mask=cleaned, box=bounding_box(cleaned))
+
+
+def cut_out_product(photo: Pixels, coverage: ProductMask, *, is_alpha: bool) -> Product:
+    """The product that a caller cut out, its coverage as it is.
+
+    Its solid part is what covers at least half as much as the product does anywhere, without the product's own shadow:
+    what is black, soft and wide. It decides where the product is placed, and where it touches the ground.
+
+    Args:
+        photo: H x W x 3; colours are not premultiplied.
+        coverage: H x W, 0 = nothing of the product, 255 = nothing of the scene.
+        is_alpha: Whether it is the photo's alpha channel and not a mask beside an opaque photo.
+
+    Raises:
+        InvalidRequest: nothing is covered.
+    """
+    if int(coverage.max()) < HAZE:
+        raise InvalidRequest("The product's mask is empty: paint the product white on black.", field="mask")
+    lit = np.where(_own_shadow(photo, coverage), np.uint8(0), coverage)
+    if int(lit.max()) < HAZE:
+        lit = coverage  # a product that is black and soft all over
+    solid = lit >= (int(lit.max()) + 1) // 2
+    # Dust far from the product does not decide where it is placed; a loose hair does not, but is not to be cut off.
+    runs = find_runs(lit >= HAZE, diagonal=True)
+    areas = runs.areas_of(solid)
+    pieces = paint_runs(runs, areas >= max(1.0, _SPECK * areas.max()), coverage.shape)
+    mask = ProductMask(frozen_array(np.where(pieces & solid, np.uint8(255), np.uint8(0))))
+    whole = pieces | paint_runs(runs, runs.areas >= _PINHOLE * solid.sum(), coverage.shape)
+    extent = bounding_box(ProductMask(whole.astype(np.uint8)))
+    return Product(
+        photo=photo,
+        mask=coverage,
+        box=bounding_box(mask),
+        solid=Solid(mask=mask, extent=extent, mixed_edge=not is_alpha),
+    )
+
+
+def _own_shadow(photo: Pixels, coverage: ProductMask) -> NDArray[np.bool_]:
+    """What is black, soft and wide; its outline may be thinner than it is wide."""
+    dark = (coverage > 0) & (coverage < OPAQUE) & (photo.max(axis=2) < _SHADOW_COLOUR)
+    radius = max(1, round(_SHADOW_DEPTH * max(coverage.shape)))
+    return dark & grow(shrink(dark, radius), 3 * radius)
 
 
 def drop_strays(mask: ProductMask) -> ProductMask:
@@ -68,7 +119,7 @@ def clean(mask: ProductMask) -> ProductMask:
             "No product was found in the photo: give `points` or a `box` on it, or send its `mask`.", field="points"
         )
     # A soft edge belongs to the piece it hangs on; what counts for a piece's size is its solid part.
-    runs = find_runs(mask >= _HAZE, diagonal=True)
+    runs = find_runs(mask >= HAZE, diagonal=True)
     areas = runs.areas_of(inside)
     kept = paint_runs(runs, areas >= max(1.0, _SPECK * areas.max()), inside.shape)
     holes = _pinholes(kept & inside)

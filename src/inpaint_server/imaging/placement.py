@@ -11,7 +11,7 @@ from PIL import Image
 
 from inpaint_server.domain.arrays import Pixels, ProductMask, UInt8Array, frozen_array
 from inpaint_server.domain.geometry import Box, Placement, Size
-from inpaint_server.domain.product import PlacedProduct, Product
+from inpaint_server.domain.product import CutOut, PlacedProduct, Product, Solid
 from inpaint_server.domain.request import PlacementRule
 from inpaint_server.imaging.mask import THRESHOLD
 
@@ -43,9 +43,18 @@ def place(product: Product, canvas: Size, rule: PlacementRule, rng: np.random.Ge
 
 def place_at(product: Product, canvas: Size, placement: Placement) -> PlacedProduct:
     """Put the product at a placement, or as near to it as the canvas allows."""
-    box = _fit(product.box.size, canvas, placement)
-    pixels, mask = _resample(product, box.size)
-    return PlacedProduct(pixels=pixels, mask=mask, box=box, canvas=canvas, placement=_placement_of(box, canvas))
+    box = _fit(product, canvas, placement)
+    cut_out = None if product.solid is None else _cut_out(product, product.solid, box, canvas)
+    return PlacedProduct(
+        pixels=_resampled_photo(product, box.size)
+        if cut_out is None
+        else Pixels(frozen_array(cut_out.pixels[box.slices])),
+        mask=_resampled_mask(product, box.size),
+        box=box,
+        canvas=canvas,
+        placement=_placement_of(box, canvas),
+        cut_out=cut_out,
+    )
 
 
 def moved_warning(rule: PlacementRule, placed: PlacedProduct) -> str | None:
@@ -84,22 +93,52 @@ def canvas_from_photo(product: Product, placed: PlacedProduct) -> Pixels:
 
     Only what the canvas shows is resampled, however large the whole photo would be at the product's scale.
     """
-    height, width = product.photo.shape[:2]
-    rows = _shown(
-        placed.canvas.height, (placed.box.top, placed.box.bottom), (product.box.top, product.box.bottom), height
-    )
-    columns = _shown(
-        placed.canvas.width, (placed.box.left, placed.box.right), (product.box.left, product.box.right), width
-    )
-    (top, bottom), (upper, lower) = rows
-    (left, right), (first, last) = columns
-    window = (first, upper, last, lower)
-    shown = Image.fromarray(product.photo).resize((right - left, bottom - top), Image.Resampling.LANCZOS, box=window)
-    bare = ((top, placed.canvas.height - bottom), (left, placed.canvas.width - right), (0, 0))
-    return Pixels(frozen_array(np.pad(np.asarray(shown), bare, mode="edge")))
+    shown, window = _shown(product, placed.box, placed.canvas)
+    size = (shown.size.width, shown.size.height)
+    photo = Image.fromarray(product.photo).resize(size, Image.Resampling.LANCZOS, box=window)
+    bare = ((shown.top, placed.canvas.height - shown.bottom), (shown.left, placed.canvas.width - shown.right), (0, 0))
+    return Pixels(frozen_array(np.pad(np.asarray(photo), bare, mode="edge")))
 
 
-def _shown(
+def _cut_out(product: Product, solid: Solid, box: Box, canvas: Size) -> CutOut:
+    """The photo's colours and their coverage as the canvas shows them, also what lies outside the solid part's box."""
+    shown, window = _shown(product, box, canvas)
+    whole: UInt8Array = np.zeros((canvas.height, canvas.width, 4), np.uint8)
+    whole[shown.slices] = _resized_cut_out(product, window, shown.size)
+    pixels, coverage = Pixels(frozen_array(whole[..., :3])), ProductMask(frozen_array(whole[..., 3]))
+    return CutOut(pixels=pixels, coverage=coverage, mixed_edge=solid.mixed_edge)
+
+
+def _resized_cut_out(product: Product, window: tuple[float, float, float, float], size: Size) -> UInt8Array:
+    """H x W x 4, colours and coverage of a part of the photo; 1:1 gives the photo's own pixels.
+
+    Pillow premultiplies before it resizes, so that colours that do not show (of what is transparent, or of the old
+    background) are not mixed in, and divides afterwards. Coverage is resized by the kernel of a mask, and so are the
+    colours where it is partial.
+    """
+    left, top, right, bottom = window
+    if (right - left, bottom - top) == (size.width, size.height) and all(edge == int(edge) for edge in window):
+        rows, columns = slice(int(top), int(bottom)), slice(int(left), int(right))
+        return np.dstack((product.photo[rows, columns], product.mask[rows, columns]))
+    cut_out = Image.fromarray(np.dstack((product.photo, product.mask)))
+    soft, sharp = (
+        np.asarray(cut_out.resize((size.width, size.height), kernel, box=window))
+        for kernel in (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+    )
+    colours = np.where(soft[..., 3:] == 255, sharp, soft)[..., :3]
+    return np.dstack((colours, soft[..., 3]))
+
+
+def _shown(product: Product, box: Box, canvas: Size) -> tuple[Box, tuple[float, float, float, float]]:
+    """The part of the canvas that the photo covers, and what of the photo it shows: left, top, right, bottom."""
+    photo, own = product.size, product.box
+    rows, (upper, lower) = _shown_along(canvas.height, (box.top, box.bottom), (own.top, own.bottom), photo.height)
+    columns, (first, last) = _shown_along(canvas.width, (box.left, box.right), (own.left, own.right), photo.width)
+    shown = Box(left=columns[0], top=rows[0], right=columns[1], bottom=rows[1])
+    return shown, (first, upper, last, lower)
+
+
+def _shown_along(
     length: int, placed: tuple[int, int], original: tuple[int, int], limit: int
 ) -> tuple[tuple[int, int], tuple[float, float]]:
     """Along one axis: the canvas's pixels that the photo covers, and the part of the photo they show."""
@@ -115,13 +154,13 @@ def _wanted(product: Product, canvas: Size, rule: PlacementRule, draws: NDArray[
     if isinstance(rule, Placement):
         return rule
     if rule == "centre":
-        size = _size_at(_CENTRE_SCALE, product.box.size, canvas)
+        size = _size_at(_CENTRE_SCALE, product, canvas)
         return Placement(scale=_CENTRE_SCALE, x=0.5, y=(canvas.height + size.height) / 2 / canvas.height)
     if rule == "original":
         return _as_in_photo(product, canvas)
     scale, across, floor = (float(draw) for draw in draws)
     scale = _SCALES[0] + scale * (_SCALES[1] - _SCALES[0])
-    room = 1 - _size_at(scale, product.box.size, canvas).width / canvas.width
+    room = 1 - _size_at(scale, product, canvas).width / canvas.width
     # The middle four fifths of the room there is: an advert's product does not hug the frame.
     x = 0.5 + (across - 0.5) * 0.8 * room
     return Placement(scale=scale, x=x, y=_FLOORS[0] + floor * (_FLOORS[1] - _FLOORS[0]))
@@ -139,28 +178,38 @@ def _as_in_photo(product: Product, canvas: Size) -> Placement:
     )
 
 
-def _size_at(scale: float, size: Size, canvas: Size) -> Size:
+def _size_at(scale: float, product: Product, canvas: Size) -> Size:
     """The product's size at a scale, in whole pixels, no larger than fits the canvas.
 
     The shorter side follows from the longer one's whole pixels: so does the scale in the answer, which leads back here.
     """
+    size, whole = product.box.size, _whole(product).size
     longer = max(size.height, size.width)
-    most = min(canvas.height * longer // size.height, canvas.width * longer // size.width)
-    side = min(max(round(scale * canvas.shorter_side), 1), most)
+    most = min(canvas.height * longer // whole.height, canvas.width * longer // whole.width)
+    side = min(max(round(scale * canvas.shorter_side), 1), max(most, 1))
     height, width = (max(1, round(length * side / longer)) for length in (size.height, size.width))
     return Size(height=height, width=width)
 
 
-def _fit(size: Size, canvas: Size, requested: Placement) -> Box:
-    """The box on the canvas's pixels: shrunk to the canvas where it is larger, then moved inside."""
-    placed = _size_at(requested.scale, size, canvas)
-    left = _inside(round(requested.x * canvas.width - placed.width / 2), placed.width, canvas.width)
-    top = _inside(round(requested.y * canvas.height) - placed.height, placed.height, canvas.height)
+def _fit(product: Product, canvas: Size, requested: Placement) -> Box:
+    """The box on the canvas's pixels: shrunk until the whole product fits the canvas, then moved inside."""
+    placed, own, whole = _size_at(requested.scale, product, canvas), product.box, _whole(product)
+    across, down = placed.width / own.size.width, placed.height / own.size.height
+    margins = (own.left - whole.left, whole.right - own.right), (own.top - whole.top, whole.bottom - own.bottom)
+    left = _inside(round(requested.x * canvas.width - placed.width / 2), placed.width, canvas.width, margins[0], across)
+    top = _inside(round(requested.y * canvas.height) - placed.height, placed.height, canvas.height, margins[1], down)
     return Box(left=left, top=top, right=left + placed.width, bottom=top + placed.height)
 
 
-def _inside(start: int, length: int, limit: int) -> int:
-    return min(max(start, 0), limit - length)
+def _whole(product: Product) -> Box:
+    """What has to lie inside the canvas, in the photo."""
+    return product.box if product.solid is None else product.solid.extent
+
+
+def _inside(start: int, length: int, limit: int, margins: tuple[int, int], step: float) -> int:
+    """The start of so many pixels that leaves room for the margins, pixels of the photo, on either side."""
+    before, after = (math.floor(margin * step) for margin in margins)
+    return min(max(start, before), max(limit - length - after, 0))
 
 
 def _placement_of(box: Box, canvas: Size) -> Placement:
@@ -172,13 +221,15 @@ def _placement_of(box: Box, canvas: Size) -> Placement:
     )
 
 
-def _resample(product: Product, size: Size) -> tuple[Pixels, ProductMask]:
-    """Photo and mask cut to the product's box and resampled to the placed size; 1:1 gives the photo's own pixels.
+def _resampled_photo(product: Product, size: Size) -> Pixels:
+    """The photo cut to the product's box and resampled to the placed size; 1:1 gives the photo's own pixels."""
+    return Pixels(_resized(product.photo, product.box, size, Image.Resampling.LANCZOS))
 
-    The mask's kernel is bicubic: Lanczos would leave ripples around the product.
-    """
-    pixels = _resized(product.photo, product.box, size, Image.Resampling.LANCZOS)
-    return Pixels(pixels), ProductMask(_resized(product.mask, product.box, size, Image.Resampling.BICUBIC))
+
+def _resampled_mask(product: Product, size: Size) -> ProductMask:
+    """The mask likewise, by a bicubic kernel: Lanczos would leave ripples around the product."""
+    mask = product.mask if product.solid is None else product.solid.mask
+    return ProductMask(_resized(mask, product.box, size, Image.Resampling.BICUBIC))
 
 
 def _resized(picture: UInt8Array, box: Box, size: Size, kernel: Image.Resampling) -> UInt8Array:

@@ -14,8 +14,8 @@ from inpaint_server.domain.geometry import Point
 from inpaint_server.domain.product import PlacedProduct
 from inpaint_server.domain.results import Receipt
 from inpaint_server.imaging.components import find_runs, paint_runs
-from inpaint_server.imaging.layers import mask_on_canvas
-from inpaint_server.imaging.mask import THRESHOLD, erode
+from inpaint_server.imaging.layers import coverage_on_canvas, mask_on_canvas
+from inpaint_server.imaging.mask import HAZE, THRESHOLD, erode
 from inpaint_server.imaging.neighbourhood import grow, shrink
 
 MOST_GROWTH: Final = 0.15
@@ -27,6 +27,16 @@ MOST_SEAM: Final = 3.0
 _AGREEMENT_WEIGHT: Final = 1.0
 """How much of a product's growth the visibility of the prompts makes up for."""
 
+_LEAST_DEPTH: Final = 3
+"""Pixels that a product has around its deepest one, all its own; what is thinner a segmenter does not tell apart from
+what it touches."""
+
+_LEAST_HIDING: Final = 0.5
+"""Fraction of a product's area that hides more of the scene than it shows; a segmenter does not find less."""
+
+_LEAST_LIKENESS: Final = 0.25
+"""Intersection over union of the product and what is found in its place, below which that is something else."""
+
 POINTS: Final = 9
 """Number of the product's points that prompt the segmenter."""
 
@@ -34,17 +44,42 @@ _FINE_ENOUGH: Final = 256
 """The points are searched for on a mask reduced to about this many pixels a side."""
 
 
-def identity(picture: Pixels, placed: PlacedProduct, feather: int) -> int:
-    """Largest difference of a channel from the placed product inside its mask eroded by `feather`, 0 to 255."""
-    inside = erode(mask_on_canvas(placed), feather)[placed.box.slices] == 255
+def identity(picture: Pixels, placed: PlacedProduct, feather: int) -> int | None:
+    """Largest difference of a channel from the placed product, 0 to 255, where the scene cannot show through.
+
+    That is inside its mask eroded by `feather`; of a cut-out, where its coverage is full. None where that is nowhere.
+    """
+    inside = _comparable(placed, feather)
     if not inside.any():
-        return 0
-    shown = picture[placed.box.slices].astype(np.int16)
-    return int(np.abs(shown - placed.pixels)[inside].max())
+        return None
+    own = _canvas_of(placed) if placed.cut_out is None else placed.cut_out.pixels
+    return int(np.abs(picture.astype(np.int16) - own)[inside].max())
 
 
-def expansion(found: MaskProposals, placed: PlacedProduct) -> float:
+def compared(placed: PlacedProduct, feather: int) -> float:
+    """The fraction of the product's area that `identity` compares, 0 to 1: not its soft edge, nor glass."""
+    area = (mask_on_canvas(placed) >= THRESHOLD).sum()
+    return float(min(1.0, _comparable(placed, feather).sum() / max(1, area)))
+
+
+def _comparable(placed: PlacedProduct, feather: int) -> NDArray[np.bool_]:
+    if placed.cut_out is None:
+        return erode(mask_on_canvas(placed), feather) == 255
+    return shrink(placed.cut_out.coverage == 255, feather)
+
+
+def _canvas_of(placed: PlacedProduct) -> Pixels:
+    """The placed product's pixels at their place on an empty canvas."""
+    own = np.zeros((placed.canvas.height, placed.canvas.width, 3), np.uint8)
+    own[placed.box.slices] = placed.pixels
+    return Pixels(own)
+
+
+def expansion(found: MaskProposals, placed: PlacedProduct) -> float | None:
     """How much the product seems to have grown: what is found in the picture beyond it, over its own area.
+
+    None where that cannot be read: the product is only a few pixels or a line, most of it lets the scene through, or
+    what is found is mostly something else.
 
     (area(found or mask) - area(mask)) / area(mask), after Eshratifar et al., Salient Object-Aware Background
     Generation using Text-Guided Diffusion Models, 2024, section 4. Of the candidates the one most like the mask counts:
@@ -52,11 +87,17 @@ def expansion(found: MaskProposals, placed: PlacedProduct) -> float:
     not grown from it: a segmenter's stray, or another thing of the scene.
     """
     mask = mask_on_canvas(placed) >= THRESHOLD
+    hiding = mask & (coverage_on_canvas(placed) >= THRESHOLD)
+    if not shrink(np.pad(mask, 1), _LEAST_DEPTH).any() or hiding.sum() < _LEAST_HIDING * mask.sum():
+        return None
     candidates = found.masks >= THRESHOLD
-    alike = [(one & mask).sum() / max(1, (one | mask).sum()) for one in candidates]
+    alike = [(one & mask).sum() / (one | mask).sum() for one in candidates]
+    if max(alike) < _LEAST_LIKENESS:
+        return None
     runs = find_runs(candidates[int(np.argmax(alike))] | mask, diagonal=True)
     joined = paint_runs(runs, runs.areas_of(mask) > 0, mask.shape)
-    return float((joined & ~mask).sum() / max(1, mask.sum()))
+    own = mask if placed.cut_out is None else mask | (placed.cut_out.coverage >= HAZE)  # its hair, its own shadow
+    return float((joined & ~own).sum() / mask.sum())
 
 
 def seam(scene: Pixels, masks: Sequence[PaintMask], product: ProductMask) -> float:
@@ -83,10 +124,14 @@ def seam(scene: Pixels, masks: Sequence[PaintMask], product: ProductMask) -> flo
 
 
 def fault(receipt: Receipt | None) -> float:
-    """A candidate's faults, to be minimised: growth, a visible seam, prompts that do not show."""
+    """A candidate's faults, to be minimised: growth, a visible seam, prompts that do not show.
+
+    A growth that cannot be read counts as the most without a warning.
+    """
     if receipt is None:
         return 0.0
-    return receipt.expansion + 0.05 * max(0.0, receipt.seam - 1) - _AGREEMENT_WEIGHT * (receipt.agreement or 0.0)
+    growth = MOST_GROWTH if receipt.expansion is None else receipt.expansion
+    return growth + 0.05 * max(0.0, receipt.seam - 1) - _AGREEMENT_WEIGHT * (receipt.agreement or 0.0)
 
 
 def product_points(placed: PlacedProduct) -> tuple[Point, ...]:
@@ -128,7 +173,7 @@ def _pixels_inside(solid: NDArray[np.bool_], radius: int) -> NDArray[np.intp]:
 def receipt_warnings(receipt: Receipt) -> list[str]:
     """A sentence for every figure beyond its bound."""
     warnings: list[str] = []
-    if receipt.expansion > MOST_GROWTH:
+    if receipt.expansion is not None and receipt.expansion > MOST_GROWTH:
         warnings.append(
             f"The product seems to have grown by {receipt.expansion:.0%}: try another seed, or more `candidates`."
         )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from inpaint_server.domain.arrays import Pixels, frozen_array
 from inpaint_server.domain.product import PlacedProduct
+from inpaint_server.imaging.layers import coverage_on_canvas
 from inpaint_server.imaging.neighbourhood import box_mean
 
 _DEPTH: Final = 0.35
@@ -34,7 +35,10 @@ def cast_reflection(canvas: Pixels, placed: PlacedProduct, strength: float) -> P
     room = np.arange(depth)[:, None]
     foot = placed.box.size.height - 1 - np.argmax(placed.mask[::-1] > 0, axis=0)  # lowest row of the product, a column
     mirrored, columns = np.clip(foot - room, 0, None), np.arange(placed.box.size.width)
-    picture, mask = placed.pixels[mirrored, columns], placed.mask[mirrored, columns]
+    shown = np.minimum(
+        placed.mask, coverage_on_canvas(placed)[placed.box.slices]
+    )  # a cut-out's glass lets light through
+    picture, mask = placed.pixels[mirrored, columns], shown[mirrored, columns]
     fade = strength * (1 - room / depth) * (mask / 255.0)
     below: NDArray[np.float32] = np.zeros((placed.canvas.height, placed.canvas.width, 4), np.float32)
     rows = placed.box.top + foot + 1 + room

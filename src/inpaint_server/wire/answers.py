@@ -30,8 +30,17 @@ class AnsweredLayers(BaseModel):
 class AnsweredReceipt(BaseModel):
     """What was done to the picture, in figures."""
 
-    identity: int = Field(description="Largest difference from the placed product, its soft edge aside; 0 = untouched.")
-    expansion: float = Field(description="How much the product seems to have grown, fraction of its area.")
+    identity: int | None = Field(
+        default=None,
+        description="Largest difference from the placed product where it is opaque, its soft edge aside; 0 = "
+        "untouched. Left out where it is opaque nowhere.",
+    )
+    compared: float = Field(description="The fraction of the product's area that `identity` compares.")
+    expansion: float | None = Field(
+        default=None,
+        description="How much the product seems to have grown, fraction of its area. Left out where that cannot be "
+        "read: the product is only a few pixels or a line, or something else is found in its place.",
+    )
     seam: float = Field(description="Colour step where passes meet, over that of their surroundings; 1 = none shows.")
     agreement: float | None = Field(
         default=None,

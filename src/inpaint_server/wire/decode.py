@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from inpaint_server.domain.arrays import Pixels, ProductMask
@@ -81,6 +81,7 @@ class RequestReader:
         wire = validate(draft.fields, has_image=draft.image is not None)
         photo, mask = self._pictures(draft)
         request = resolve(wire, photo, mask, self._defaults, draw_seed=lambda: secrets.randbits(32))
+        request = replace(request, mask_is_alpha=mask is not None and draft.mask is None)
         self._check_canvas(request)
         return ParsedRequest(
             request=request,

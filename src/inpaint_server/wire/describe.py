@@ -154,7 +154,8 @@ def _describe_placement(placed: PlacedProduct, split: float | None) -> AnsweredP
 def _describe_receipt(receipt: Receipt) -> AnsweredReceipt:
     return AnsweredReceipt(
         identity=receipt.identity,
-        expansion=round(receipt.expansion, 3),
+        compared=round(receipt.compared, 3),
+        expansion=receipt.expansion and round(receipt.expansion, 3),
         seam=round(receipt.seam, 2),
         agreement=None if receipt.agreement is None else round(receipt.agreement, 4),
     )
