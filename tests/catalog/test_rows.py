@@ -178,7 +178,11 @@ def test_hidden_files_are_no_products(folder: Path):
 
 @pytest.mark.parametrize(
     ("columns", "sentence"),
-    [({"photo": "mug.png", "widht": 64}, "did you mean `width`"), ({"picture": "mug.png"}, "in a column `photo`")],
+    [
+        ({"photo": "mug.png", "widht": 64}, "did you mean `width`"),
+        ({"photo": "mug.png", "prompt": "a wall"}, "did you mean `background_prompt`"),
+        ({"picture": "mug.png"}, "in a column `photo`"),
+    ],
 )
 def test_wrong_heading_is_refused_before_anything_runs(folder: Path, columns: dict[str, Any], sentence: str):
     rows = [Row(number=number, folder=folder, columns=columns) for number in (1, 2)]

@@ -23,6 +23,16 @@ from inpaint_server.wire.schema import InvocationRequest, validate
 _PROMPTS: Final = ("background_prompt", "foreground_prompt", "negative_prompt")
 _FIELDS: Final = frozenset(InvocationRequest.model_fields) - {"image"}
 _OURS: Final = frozenset({"photo", "scene", "name"})
+_OTHER_NAMES: Final = {
+    "prompt": "background_prompt",
+    "positive_prompt": "background_prompt",
+    "mask_image": "mask",
+    "num_inference_steps": "steps",
+    "cfg_scale": "guidance_scale",
+    "sampler": "scheduler",
+    "num_images_per_prompt": "num_images",
+}
+"""Other servers' names that no product's own column has; `size` or `product` may well be one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +78,13 @@ def check_columns(rows: Sequence[Row], scenes: Presets, defaults: Mapping[str, A
     unknown = columns - _FIELDS - _OURS
     used = {name for row in rows for name in _columns_in_prompts(row, scenes, defaults)} if unknown else set[str]()
     for name in sorted(unknown - used):
-        near = difflib.get_close_matches(name, sorted(_FIELDS | _OURS), n=1, cutoff=0.8)
+        near = [_OTHER_NAMES[name]] if name in _OTHER_NAMES else _most_alike(name)
         if near:
             raise InvalidRequest(f"Rename the column `{name}`: did you mean `{near[0]}`?", field=name)
+
+
+def _most_alike(name: str) -> list[str]:
+    return difflib.get_close_matches(name, sorted(_FIELDS | _OURS), n=1, cutoff=0.8)
 
 
 def label(row: Row) -> str:
