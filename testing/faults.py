@@ -81,7 +81,10 @@ def busy_worker(server: Server) -> int:
     """The handler's worker that answers a request (it holds the run folder's lock), or any idle one."""
     parent = server.parent_of_workers()
     workers = [pid for pid in server.pids("model_service_worker") if pid != parent]
-    holders = {int(line.split()[4]) for line in Path("/proc/locks").read_text().splitlines() if " FLOCK " in line}
+    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    holders = {
+        int(columns[4]) for columns in locks if columns[1] == "FLOCK"
+    }  # those that wait for a lock have an arrow
     return next((pid for pid in workers if pid in holders), workers[0])
 
 
