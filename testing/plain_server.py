@@ -21,6 +21,7 @@ from inpaint_server.domain.results import ModelCard
 from inpaint_server.errors import DeadlineExceeded, Internal, Overloaded
 from inpaint_server.server.app import EngineApp
 from inpaint_server.server.loading import Loaded, assemble
+from inpaint_server.server.protocol import Http1Protocol
 from inpaint_server.settings import Settings, read
 from inpaint_server.wire.signing import Sign
 from testing.plain_backend import PlainBackend
@@ -72,7 +73,9 @@ class PlainServer:
         self._defaults = defaults
         self.app = EngineApp(read(**overrides), self._load)
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self._server = uvicorn.Server(uvicorn.Config(self._asgi, interface="asgi3", lifespan="off", log_config=None))
+        self._server = uvicorn.Server(
+            uvicorn.Config(self._asgi, http=Http1Protocol, interface="asgi3", lifespan="off", log_config=None)
+        )
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -62,6 +64,22 @@ def expected(method: str, path: str) -> Outcome:
 @pytest.mark.parametrize("method", METHODS)
 def test_method_and_path(doors: list[str], method: str, path: str):
     assert [send(url, method, path) for url in doors] == [expected(method, path)] * 2
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [b"HELLO\r\n\r\n", b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n"],
+)
+def test_malformed_http(doors: list[str], request_bytes: bytes):
+    for url in doors:
+        with socket.create_connection(("127.0.0.1", httpx.URL(url).port), timeout=20) as connection:
+            connection.sendall(request_bytes)
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            error = json.loads(answer.read())["error"]
+        assert (answer.status, error["code"]) == (400, "invalid_request")
+        assert answer.headers["content-type"] == "application/json"
+        assert error["request_id"] == answer.headers["x-request-id"]
 
 
 def test_ping_body(doors: list[str]):

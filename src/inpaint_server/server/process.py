@@ -25,6 +25,7 @@ from inpaint_server import logs
 from inpaint_server.errors import InpaintServerError, SettingsError
 from inpaint_server.server.app import WRITING_FRACTION, EngineApp
 from inpaint_server.server.loading import Loaded, load
+from inpaint_server.server.protocol import Http1Protocol
 from inpaint_server.settings import Settings, read
 
 _M_ARENA_MAX: Final = -8
@@ -85,7 +86,15 @@ def run(
     if settings.metrics_port:
         app.metrics.serve(settings.metrics_port)
     uds = None if unix_socket is None else str(unix_socket)
-    config = uvicorn.Config(app.asgi, uds=uds, log_config=None, access_log=False, lifespan="off", server_header=False)
+    config = uvicorn.Config(
+        app.asgi,
+        http=Http1Protocol,
+        uds=uds,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+    )
     sockets = [_listen(settings.port)] if unix_socket is None else None
     return asyncio.run(_serve(app, _Uvicorn(config), sockets))
 
