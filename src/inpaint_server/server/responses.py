@@ -29,11 +29,12 @@ def routes(path: str, method: str, endpoint: Callable[[Request], Awaitable[Respo
 
 
 async def http_error(request: Request, error: Exception) -> Response:
-    """Starlette's own errors in our format, with the headers that Starlette gives them."""
+    """Starlette's own errors in our format, with the methods that Starlette names, in the order of the alphabet."""
     assert isinstance(error, HTTPException), "registered for these alone"
     is_method = error.status_code == errors.MethodNotAllowed.status
     refusal = errors.MethodNotAllowed(_ADVICE) if is_method else errors.NotFound(f"There is nothing here. {_ADVICE}")
     request_id = request_id_of(request.headers)
     response = to_response(encode_error(refusal, request_id), request_id)
-    response.headers.update(error.headers or {})
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = ", ".join(sorted(value.split(", ")))
     return response
