@@ -26,6 +26,11 @@ KINDS = (
     "application/x-npy",
     "image/jpeg",
     "image/webp",
+    "image/avif",
+    "image/gif",
+    "image/bmp",
+    "image/tiff",
+    "application/octet-stream",
 )
 ATTRIBUTES = '{"background_prompt": "beach", "foreground_prompt": "sand", "seed": 1}'
 READER = RequestReader(

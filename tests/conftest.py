@@ -21,7 +21,8 @@ def real_server() -> Iterator[Server]:
     """`inpaint-server serve --bundle demo`, as the README starts it."""
     port = free_port()
     script = str(Path(sys.executable).with_name("inpaint-server"))
-    with Server(command=[script, "serve", "--bundle", "demo", "--port", str(port)], port=port) as running:
+    command = [script, "serve", "--bundle", "demo", "--port", str(port)]
+    with Server(command=command, port=port, environment={"INPAINT_PROVENANCE": "full"}) as running:
         running.wait_for("serving", 240)
         yield running
         assert running.stop() == 0

@@ -11,6 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from inpaint_server.errors import SettingsError
 
+Provenance = Literal["full", "no-prompts", "none"]
+"""What a picture's file says about how it was made."""
+
 
 class Settings(BaseSettings):
     """The operator's settings. Variables of this server begin with `INPAINT_`; the others are SageMaker's and Java's.
@@ -88,7 +91,7 @@ class Settings(BaseSettings):
     max_reply_mb: float = Field(default=100.0, gt=0, description="Largest response body of the front door, megabytes.")
     max_megapixels: float = Field(default=64.0, gt=0, description="Largest decoded picture, megapixels (10^6).")
     max_canvas_megapixels: float = Field(
-        default=8.4, gt=0, description="Largest num_images x width x height of one request, megapixels."
+        default=8.4, gt=0, description="Largest num_images x candidates x width x height of one request, megapixels."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Lowest level that is logged."
@@ -104,6 +107,11 @@ class Settings(BaseSettings):
         description="The commit reported by /ping and --version; set by the image's build.",
     )
     log_prompts: bool = Field(default=False, description="Whether prompts are logged with their request.")
+    provenance: Provenance | None = Field(
+        default=None,
+        description="What a picture's file says about how it was made: `full` (enough to make it again), `no-prompts` "
+        "or `none`; default: `full` where prompts are logged, else `no-prompts`.",
+    )
     metrics_port: int = Field(
         default=0, ge=0, le=65535, description="Port of the loopback interface for Prometheus metrics; 0: none."
     )
@@ -118,6 +126,11 @@ class Settings(BaseSettings):
         """These settings as environment variables, for a child process."""
         values = self.model_dump(mode="json", exclude_none=True)
         return {variable_name(name): str(value) for name, value in values.items()}
+
+    @property
+    def file_provenance(self) -> Provenance:
+        """What pictures' files say: prompts that are hidden from the log are hidden there, too."""
+        return self.provenance or ("full" if self.log_prompts else "no-prompts")
 
     @property
     def max_body_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,12 @@ def mask(tmp_path: Path) -> Path:
     pixels[10:40, 10:30] = 255
     Image.fromarray(pixels).save(path)
     return path
+
+
+@pytest.fixture
+def plain_server() -> Iterator[PlainServer]:
+    with PlainServer(provenance="full") as running:
+        yield running
 
 
 def show(*arguments: str | Path) -> Result:
@@ -107,3 +114,22 @@ def test_unknown_picture_and_suffix_refused(plain_server: PlainServer, photo: Pa
     refused = show(original, "--repeat", tmp_path / "again.gif", "--photo", photo, "--endpoint", plain_server.url)
     assert isinstance(refused.exception, InvalidRequest)
     assert ".webp" in refused.exception.message
+
+
+@pytest.mark.parametrize(
+    ("provenance", "fields", "why"),
+    [
+        ("no-prompts", {}, "left out"),
+        ("full", {"background_prompt": "\U0001f600" * 2000, "output_format": "jpeg"}, "shortened"),
+    ],
+)
+def test_repeat_without_whole_prompts_is_refused(
+    photo: Path, tmp_path: Path, provenance: str, fields: dict[str, object], why: str
+):
+    prompts: dict[str, object] = {"foreground_prompt": "\U0001f600" * 2000, "negative_prompt": "\U0001f600" * 2000}
+    with PlainServer(provenance=provenance) as server:
+        original = advert(server, photo, tmp_path / "original.jpg", **{**prompts, **fields})
+        refused = show(original, "--repeat", tmp_path / "again.jpg", "--photo", photo, "--endpoint", server.url)
+    assert f"prompts: {why}" in show(original).stdout
+    assert isinstance(refused.exception, InvalidRequest)
+    assert f"The prompts in the file are {why}" in refused.exception.message

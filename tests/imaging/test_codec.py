@@ -110,6 +110,13 @@ def test_16_bit_grey_is_scaled_not_clipped():
     np.testing.assert_array_equal(photo, np.repeat(np.rint(values / 257)[..., None], 3, axis=2))
 
 
+@pytest.mark.parametrize("white", [1, 255])
+def test_floats_are_scaled_by_their_range(white: int):
+    values = np.linspace(0, white, 16 * 16, dtype=np.float32).reshape(16, 16)
+    photo = _photo(file(Image.fromarray(values), "TIFF"))
+    np.testing.assert_array_equal(photo[..., 0], np.arange(256).reshape(16, 16))
+
+
 def test_16_bit_colour():
     values = np.linspace(0, 65535, 16 * 16 * 3).reshape(16, 16, 3).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in values)
@@ -307,7 +314,7 @@ def test_truncated_picture_is_refused_or_complete(kind: str):
     assert refused >= 140
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"])
 def test_damaged_picture_is_decoded_or_refused(kind: str):
     data, rng = file(_smooth(), kind), np.random.default_rng(0)
     for _ in range(300):

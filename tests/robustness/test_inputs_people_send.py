@@ -150,6 +150,7 @@ ALPHA = np.asarray(PICTURE)[..., 3]
 COLOURS = np.asarray(PICTURE)[..., :3]
 TWO = [Image.new("RGB", (60, 90), "red"), Image.new("RGB", (60, 90), "blue")]
 SEVERAL = "`image` holds more than one picture: the first was used."
+EMOJI = "\U0001f600" * 2000
 NOISE = np.random.default_rng(0).bytes(1_300_000)
 
 SPELLINGS: dict[str, Sent] = {
@@ -254,6 +255,17 @@ ANSWERS: dict[str, Sent] = {
         refused(406, "application/zip", "application/json", "`num_images`", field="num_images"),
         accept="image/*",
     ),
+    "more steps than the solver takes": changed(
+        refused(400, "at most 50", "lcm", field="steps"), scheduler="lcm", steps=51
+    ),
+    "long prompts in emoji in a JPEG": changed(
+        answered(),
+        output_format="jpeg",
+        **dict.fromkeys(("background_prompt", "foreground_prompt", "negative_prompt"), EMOJI),
+    ),
+    "candidates beyond the limit": changed(
+        refused(413, "num_images x candidates", field="candidates"), candidates=8, width=2048, height=2048
+    ),
     "two pictures, preferably as one": typed(
         "application/json", json.dumps({**GOOD, "num_images": 2}).encode(), answered(), accept="image/png, */*;q=0.1"
     ),
@@ -269,7 +281,8 @@ INPUTS = {**SPELLINGS, **PICTURES, **NAMES, **ANSWERS}
 
 @pytest.fixture(scope="module")
 def direct() -> Iterator[Server]:
-    with Server(command=[sys.executable, "-c", DIRECT], environment={"INPAINT_MAX_BODY_MB": "2"}) as running:
+    environment = {"INPAINT_MAX_BODY_MB": "2", "INPAINT_PROVENANCE": "full"}
+    with Server(command=[sys.executable, "-c", DIRECT], environment=environment) as running:
         wait_until(lambda: running.ping() == 200)
         yield running
         assert running.stop() == 0

@@ -98,7 +98,7 @@ def test_signed_advert_names_signer_and_changes(tmp_path: Path, form: str, suffi
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)).save(photo)
     signed_file, plain = tmp_path / f"signed{suffix}", tmp_path / f"plain{suffix}"
     fields = {"background_prompt": "a quiet sea", "foreground_prompt": "sand", "steps": 1, "seed": 11}
-    with PlainServer(sign=signer(credentials(tmp_path))) as server, Client(server.url) as client:
+    with PlainServer(provenance="full", sign=signer(credentials(tmp_path))) as server, Client(server.url) as client:
         client.advert(photo, output_format=form, **fields).pictures[0].save(signed_file)  # pyright: ignore[reportArgumentType]
     with PlainServer() as server, Client(server.url) as client:
         client.advert(photo, output_format=form, **fields).pictures[0].save(plain)  # pyright: ignore[reportArgumentType]

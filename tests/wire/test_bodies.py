@@ -78,6 +78,22 @@ def test_pixel_limit_is_one_sentence_for_every_media_type(reader: RequestReader,
     assert refused.value.message.startswith("`image` is 40 x 30 pixels and the limit is 0.001024 megapixels")
 
 
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"candidates": 3}, "candidates"),
+        ({"num_images": 3}, "num_images"),
+        ({"num_images": 2, "candidates": 2}, "num_images"),
+    ],
+)
+def test_candidates_count_against_canvas_limit(reader: RequestReader, fields: dict[str, int], field: str):
+    encoded = base64.b64encode(png()).decode()
+    with pytest.raises(TooLarge, match="num_images x candidates x width x height is") as refused:
+        reader.read(as_json(image=encoded, **fields), {"content-type": "application/json"})
+    assert refused.value.field == field
+    reader.read(as_json(image=encoded, candidates=2), {"content-type": "application/json"})
+
+
 def test_additional_frames_give_warning(reader: RequestReader):
     file = io.BytesIO()
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]

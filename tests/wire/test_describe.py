@@ -28,6 +28,7 @@ def described(*warnings: str, safety: Safety | None = None) -> dict[str, Any]:
         card=ModelCard(bundle="plain", device="cpu", dtype="uint8", attention="none"),
         request_id="r",
         decode_ms=1.0,
+        provenance="full",
         sign=None,
     )
     text = describe_first(completed, 1.0)

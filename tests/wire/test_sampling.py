@@ -115,3 +115,24 @@ def test_layer_strengths(fields: dict[str, Any], strengths: list[float]):
 )
 def test_fill_only_for_task_inpaint(fields: dict[str, Any], *, fill: bool):
     assert resolved(**fields).fill == fill
+
+
+@pytest.mark.parametrize(
+    ("fields", "steps"),
+    [
+        ({"scheduler": "lcm", "steps": 51}, 51),
+        ({"scheduler": "lcm", "profile": "reference"}, 100),
+        ({"scheduler": "lcm", "steps": 250, "task": "inpaint"}, 250),
+        ({"profile": "fast", "few_step_weights": True, "steps": 60}, 60),
+    ],
+)
+def test_more_steps_than_solver_takes_are_refused(fields: dict[str, Any], steps: int):
+    with pytest.raises(InvalidRequest) as refused:
+        resolved(**fields)
+    expected = f"Set `steps` to at most 50, or another `scheduler`: lcm cannot take {steps}."
+    assert (refused.value.field, refused.value.message) == ("steps", expected)
+
+
+def test_as_many_steps_as_solver_takes_are_resolved():
+    assert resolved(scheduler="lcm", steps=50).pass_sampling.steps == 50
+    assert resolved(scheduler="lcm", steps=50, profile="reference").background_sampling.steps == 50

@@ -38,6 +38,8 @@ def describe(origin: dict[str, Any]) -> Iterator[str]:
     for name in ("photo", "mask"):
         if origin[name] is not None:
             yield f"{name}: {origin[name]}"
+    if "prompts" in origin:
+        yield f"prompts: {origin['prompts']}"
     for name, value in origin["request"].items():
         yield f"{name}: {value}"
 
@@ -78,6 +80,12 @@ def repeat(
     Raises:
         InvalidRequest: photo or mask are missing, or not those of its request.
     """
+    if "prompts" in origin:
+        raise InvalidRequest(
+            f"The prompts in the file are {origin['prompts']}: give a PNG or WebP of a server with "
+            "INPAINT_PROVENANCE=full, or send the request itself again.",
+            field="file",
+        )
     _require_same_pictures(origin, photo, mask)
     if out.suffix.lower() not in FORMATS:
         raise InvalidRequest(f"Name {out.name} with one of {', '.join(FORMATS)}.", field="out")

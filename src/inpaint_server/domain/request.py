@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from inpaint_server.domain.arrays import Pixels, ProductMask
 from inpaint_server.domain.geometry import Box, Placement, Point, Size
@@ -12,6 +13,11 @@ Task = Literal["advert", "mask", "background", "inpaint"]
 
 
 Scheduler = Literal["dpmpp_2m_karras", "dpmpp_2m", "euler", "euler_ancestral", "ddim", "pndm", "lcm", "unipc"]
+
+
+MAX_STEPS: Final[Mapping[Scheduler, int]] = {"lcm": 50}
+"""The most steps that a solver can take, where there are fewer than a request may ask for: latent consistency models
+are distilled from 50 steps (Luo et al., 2023)."""
 
 
 OutputFormat = Literal["png", "jpeg", "webp"]

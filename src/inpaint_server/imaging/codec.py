@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
@@ -31,6 +32,9 @@ _SHORTEST_SIDE = 8
 _SET = 128
 _RATIO_TOLERANCE = 0.02
 _DESCRIPTION_TAG = 0x010E
+MAX_NOTE: Final[Mapping[OutputFormat, int]] = {"png": 1_000_000, "jpeg": 65_000, "webp": 1_000_000}
+"""The longest note that a format's files hold, characters: a JPEG's EXIF has 64 kB."""
+
 _NOTE_KEYWORD = "inpaint-server"
 _LOSSY = ("a JPEG picture", "a WebP picture", "an AVIF picture")
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
@@ -166,7 +170,8 @@ def encode(pixels: UInt8Array, format: OutputFormat, note: str | None = None) ->
     Args:
         pixels: H x W x 3 uint8 RGB, or H x W uint8 grey.
         format: PNG (lossless), JPEG (quality 92, full colour resolution) or WebP (quality 90).
-        note: ASCII text the file carries: in PNG as a text chunk, in the others as EXIF's image description.
+        note: ASCII text the file carries, at most `MAX_NOTE`: in PNG as a text chunk, in the others as EXIF's
+            image description.
     """
     image = Image.fromarray(pixels)
     file = io.BytesIO()
@@ -251,9 +256,10 @@ def upright(image: Image.Image) -> Image.Image:
 
 def colours_and_alpha(image: Image.Image) -> tuple[UInt8Array, UInt8Array | None]:
     """Return H x W x 3 sRGB and H x W alpha (None: the picture has none) of any mode Pillow decodes."""
-    if image.mode in _SIXTEEN_BIT:
+    if image.mode in _SIXTEEN_BIT or image.mode == "F":
         values: NDArray[np.float32] = np.asarray(image, dtype=np.float32)
-        grey = np.rint(np.clip(values, 0, 65535) / 257).astype(np.uint8)
+        white = 65535 if image.mode != "F" else 1 if np.nanmax(values) <= 1 else 255
+        grey = np.rint(np.clip(np.nan_to_num(values), 0, white) * (255 / white)).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2), None
     alpha = None
     if image.has_transparency_data:

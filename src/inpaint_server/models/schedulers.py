@@ -16,7 +16,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from inpaint_server.domain.request import Scheduler
+from inpaint_server.domain.request import MAX_STEPS, Scheduler
 
 _SCHEDULERS: dict[Scheduler, tuple[Any, dict[str, Any]]] = {
     # Lu et al., DPM-Solver++, 2022 (2M), with the noise levels of Karras et al., 2022, eq. 5.
@@ -26,7 +26,7 @@ _SCHEDULERS: dict[Scheduler, tuple[Any, dict[str, Any]]] = {
     "euler_ancestral": (EulerAncestralDiscreteScheduler, {}),
     "ddim": (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}),
     "pndm": (PNDMScheduler, {"skip_prk_steps": True, "set_alpha_to_one": False}),
-    "lcm": (LCMScheduler, {}),
+    "lcm": (LCMScheduler, {"original_inference_steps": MAX_STEPS["lcm"]}),
     "unipc": (UniPCMultistepScheduler, {}),
 }
 

@@ -15,7 +15,7 @@ from inpaint_server.domain.results import Answer, ModelCard
 from inpaint_server.engine.backend import ModelBackend
 from inpaint_server.engine.engine import Engine
 from inpaint_server.errors import InvalidRequest
-from inpaint_server.settings import Settings, let_waiting_threads_sleep
+from inpaint_server.settings import Provenance, Settings, let_waiting_threads_sleep
 from inpaint_server.wire.decode import Limits, ParsedRequest, RequestReader
 from inpaint_server.wire.describe import CompletedRequest
 from inpaint_server.wire.resolve import resolve
@@ -35,6 +35,7 @@ class Loaded:
     engine: Engine[Any]
     reader: RequestReader
     card: ModelCard
+    provenance: Provenance = "full"
     sign: Sign | None = None
 
     def complete(self, parsed: ParsedRequest, answer: Answer, *, request_id: str, decode_ms: float) -> CompletedRequest:
@@ -45,6 +46,7 @@ class Loaded:
             card=self.card,
             request_id=request_id,
             decode_ms=decode_ms,
+            provenance=self.provenance,
             sign=self.sign,
         )
 
@@ -108,7 +110,7 @@ def assemble(settings: Settings, backend: ModelBackend[Any], defaults: BundleDef
         max_pixels=int(settings.max_megapixels * 1e6),
         max_canvas_pixels=int(settings.max_canvas_megapixels * 1e6),
     )
-    return Loaded(engine=engine, reader=RequestReader(limits, defaults), card=card)
+    return Loaded(engine=engine, reader=RequestReader(limits, defaults), card=card, provenance=settings.file_provenance)
 
 
 def warm_up(engine: Engine[Any], defaults: BundleDefaults, timeout_s: float) -> None:

@@ -22,7 +22,8 @@ class LocalEngine:
     """
 
     def __init__(self, settings: Settings, on_progress: OnProgress = lambda _: None) -> None:
-        self._loaded: Loaded = load(settings)
+        # Nobody else's prompts are in these files.
+        self._loaded: Loaded = load(settings.model_copy(update={"provenance": settings.provenance or "full"}))
         self._on_progress = on_progress
 
     def send(self, body: bytes, accept: str = JSON) -> RawResponse:

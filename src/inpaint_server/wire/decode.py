@@ -112,12 +112,12 @@ class RequestReader:
         return mask_from_array(mask, size)
 
     def _check_canvas(self, request: AdvertRequest) -> None:
-        pixels = request.canvas.pixels * len(request.seeds)
+        pixels = request.canvas.pixels * len(request.seeds) * request.candidates
         if request.task != "mask" and pixels > self._limits.max_canvas_pixels:
             raise TooLarge(
-                f"Ask for fewer or smaller images: num_images x width x height is {pixels / 1e6:.1f} megapixels, the "
-                f"limit is {self._limits.max_canvas_pixels / 1e6:g} (INPAINT_MAX_CANVAS_MEGAPIXELS).",
-                field="num_images",
+                f"Ask for fewer or smaller images: num_images x candidates x width x height is {pixels / 1e6:.1f} "
+                f"megapixels, the limit is {self._limits.max_canvas_pixels / 1e6:g} (INPAINT_MAX_CANVAS_MEGAPIXELS).",
+                field="num_images" if len(request.seeds) >= request.candidates else "candidates",
             )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from inpaint_server.domain.product import PlacedProduct
 from inpaint_server.domain.request import OutputFormat
 from inpaint_server.domain.results import Answer, ModelCard, Receipt, Safety
+from inpaint_server.settings import Provenance
 from inpaint_server.wire.answers import (
     AnsweredImage,
     AnsweredLayers,
@@ -38,6 +39,7 @@ class CompletedRequest:
         card: What is loaded.
         request_id: Under which the log reports it.
         decode_ms: Milliseconds the request's pictures took to decode.
+        provenance: What the pictures' files say about how they were made.
         sign: Signs files; None: they stay unsigned.
     """
 
@@ -46,6 +48,7 @@ class CompletedRequest:
     card: ModelCard
     request_id: str
     decode_ms: float
+    provenance: Provenance
     sign: Sign | None
 
     @property

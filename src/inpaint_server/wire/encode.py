@@ -16,7 +16,7 @@ from inpaint_server.domain.arrays import UInt8Array
 from inpaint_server.domain.request import OutputFormat
 from inpaint_server.domain.results import Advert
 from inpaint_server.errors import InpaintServerError, NotAcceptable
-from inpaint_server.imaging.codec import encode
+from inpaint_server.imaging.codec import MAX_NOTE, encode
 from inpaint_server.imaging.composite import blurred_inverse, resize_to_canvas
 from inpaint_server.wire.bodies import CUSTOM_ATTRIBUTES
 from inpaint_server.wire.decode import ParsedRequest
@@ -95,7 +95,8 @@ def _product_mask(completed: CompletedRequest) -> UInt8Array:
 
 def _finished_file(completed: CompletedRequest, advert: Advert, form: OutputFormat) -> bytes:
     """A picture whose file describes its origin, signed where the operator wants that."""
-    data = encode(advert.picture, form, describe_origin(completed.parsed, advert, completed.card))
+    origin = describe_origin(completed.parsed, advert, completed.card, completed.provenance, MAX_NOTE[form])
+    data = encode(advert.picture, form, origin)
     return data if completed.sign is None else completed.sign(data, form, completed.parsed.request.task)
 
 

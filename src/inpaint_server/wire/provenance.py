@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 from inpaint_server import __version__
@@ -11,14 +12,64 @@ from inpaint_server.domain.arrays import UInt8Array
 from inpaint_server.domain.results import Advert, ModelCard
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.imaging.codec import read_note
+from inpaint_server.settings import Provenance
 from inpaint_server.wire.decode import ParsedRequest
 
 SOFTWARE: Final = "inpaint-server"
 
 
-def describe_origin(parsed: ParsedRequest, advert: Advert, card: ModelCard) -> str:
-    """The note in a finished picture's file, as ASCII JSON; the same request gives the same text."""
-    origin = {
+_PROMPTS: Final = frozenset({"background_prompt", "foreground_prompt", "negative_prompt", "prompt"})
+_LONGEST_PROMPTS: Final = (1000, 300, 100, 30, 0)
+"""Characters that are left of each, the first that fit."""
+
+
+def describe_origin(
+    parsed: ParsedRequest, advert: Advert, card: ModelCard, provenance: Provenance, max_length: int
+) -> str | None:
+    """The note in a finished picture's file; the same request gives the same text.
+
+    Args:
+        parsed: The request.
+        advert: The picture.
+        card: What is loaded.
+        provenance: How much is told.
+        max_length: Characters that the file holds; longer prompts are shortened.
+
+    Returns:
+        ASCII JSON, in which `prompts` says whether they are `left out` or `shortened`; None: nothing is told.
+    """
+    if provenance == "none":
+        return None
+    if provenance == "no-prompts":
+        return _note({**_origin(parsed, advert, card), "prompts": "left out"}, lambda _: None)
+    whole = _note(_origin(parsed, advert, card), lambda text: text)
+    if len(whole) <= max_length:
+        return whole
+    shortened = {**_origin(parsed, advert, card), "prompts": "shortened"}
+    notes = (_note(shortened, lambda text, most=most: text[:most]) for most in _LONGEST_PROMPTS)
+    return next(note for note in notes if len(note) <= max_length)
+
+
+def _note(origin: dict[str, Any], change: Callable[[str], str | None]) -> str:
+    return json.dumps({**origin, "request": _with_prompts(origin["request"], change)}, separators=(",", ":"))
+
+
+def _with_prompts(value: Any, change: Callable[[str], str | None]) -> Any:
+    """A request's fields with each prompt changed, or left out where that is None."""
+    if isinstance(value, list):
+        return [_with_prompts(one, change) for one in cast("list[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    fields = cast("dict[str, Any]", value)
+    changed = {
+        name: change(one) if name in _PROMPTS and isinstance(one, str) else _with_prompts(one, change)
+        for name, one in fields.items()
+    }
+    return {name: one for name, one in changed.items() if one is not None}
+
+
+def _origin(parsed: ParsedRequest, advert: Advert, card: ModelCard) -> dict[str, Any]:
+    return {
         "software": SOFTWARE,
         "version": __version__,
         "bundle": card.bundle,
@@ -27,7 +78,6 @@ def describe_origin(parsed: ParsedRequest, advert: Advert, card: ModelCard) -> s
         "mask": fingerprint(parsed.request.mask),
         "request": {**parsed.fields, "seed": advert.seed},
     }
-    return json.dumps(origin, separators=(",", ":"))
 
 
 def fingerprint(picture: UInt8Array | None) -> str | None:

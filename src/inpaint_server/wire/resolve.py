@@ -8,6 +8,7 @@ from collections.abc import Callable
 from inpaint_server.domain.arrays import Pixels, ProductMask
 from inpaint_server.domain.geometry import Box, Placement, Point, Size
 from inpaint_server.domain.request import (
+    MAX_STEPS,
     AdvertRequest,
     BundleDefaults,
     InpaintLayer,
@@ -40,7 +41,7 @@ def resolve(
         draw_seed: Called where the request gives no seed.
 
     Raises:
-        InvalidRequest: a point or box lies outside the photo.
+        InvalidRequest: a point or box lies outside the photo, or there are more steps than the solver can take.
     """
     canvas = _canvas(wire, defaults)
     first = draw_seed() if wire.seed is None else wire.seed
@@ -94,11 +95,17 @@ def model_size(canvas: Size, native: Size) -> Size:
 
 def _sampling(wire: InvocationRequest, profile: Profile, effort: Effort, defaults: BundleDefaults) -> Sampling:
     interval = wire.guidance_interval
+    steps, scheduler = wire.steps or effort.steps, wire.scheduler or profile.scheduler
+    if steps > MAX_STEPS.get(scheduler, steps):
+        raise InvalidRequest(
+            f"Set `steps` to at most {MAX_STEPS[scheduler]}, or another `scheduler`: {scheduler} cannot take {steps}.",
+            field="steps",
+        )
     default = defaults.guidance_scale if effort.guidance_scale is None else effort.guidance_scale
     return Sampling(
-        steps=wire.steps or effort.steps,
+        steps=steps,
         guidance_scale=default if wire.guidance_scale is None else wire.guidance_scale,
-        scheduler=wire.scheduler or profile.scheduler,
+        scheduler=scheduler,
         guidance_interval=profile.guidance_interval if interval is None else (interval[0], interval[1]),
         reuse_features=wire.reuse_features or 1,
         few_step_weights=profile.few_step_weights,
