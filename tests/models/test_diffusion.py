@@ -15,6 +15,7 @@ from inpaint_server.domain.arrays import PaintMask, Pixels, frozen_array
 from inpaint_server.domain.calls import DiffusionCall, Generate, Inpaint, PromptRegion
 from inpaint_server.domain.geometry import Size
 from inpaint_server.domain.request import Sampling, Scheduler
+from inpaint_server.errors import OutOfMemory
 from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.bundle import DEMO
 from inpaint_server.models.layout import INPAINTING, TEXT_TO_IMAGE
@@ -149,6 +150,29 @@ def test_pass_joins_batch_at_any_step(backend: TorchBackend):
         backend.advance([one for one in (early, late) if not one.done])
     assert difference(backend.finish([early])[0], run(backend, generate(1))[0]) <= 1
     assert difference(backend.finish([late])[0], run(backend, generate(2))[0]) <= 1
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_solver_out_of_memory_changes_nothing(backend: TorchBackend, scheduler: Scheduler):
+    """A batch whose last solver runs out of memory once is repeated pass by pass, to the same pictures."""
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    how = replace(sampling(scheduler, steps=5), reuse_features=2)
+    calls = [generate(1, how), generate(2, how)]
+    first, second = backend.begin(calls)
+    backend.advance([first, second])
+    second.scheduler.step = fail
+    with pytest.raises(OutOfMemory):
+        backend.advance([first, second])
+    assert (first.step, second.step) == (1, 1)
+    del second.scheduler.step
+    for state in (first, second):
+        while not state.done:
+            backend.advance([state])
+    for call, picture in zip(calls, backend.finish([first, second]), strict=True):
+        assert difference(run(backend, call)[0], picture) <= 1
 
 
 def test_seed_determines_picture(backend: TorchBackend):

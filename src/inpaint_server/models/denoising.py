@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,21 @@ class CanvasLatents:
     def noised(self, scheduler: Any, timestep: Tensor) -> Tensor:
         """The canvas with the noise of a time step, 1 x 4 x h x w."""
         return scheduler.add_noise(self.latents, self.noise, timestep[None])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SolverStep:
+    """The result of one step of the solver, of which the pass knows nothing until `take` is called.
+
+    Attributes:
+        scheduler: The solver after it.
+        generator: The noise's generator after it.
+        latents: 1 x 4 x h x w.
+    """
+
+    scheduler: Any
+    generator: torch.Generator
+    latents: Tensor
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -77,9 +93,9 @@ class DenoisingState:
         return self.step >= self.steps
 
     @property
-    def batch_key(self) -> tuple[int, torch.Size, bool]:
+    def batch_key(self) -> tuple[int, torch.Size, int, bool]:
         """Passes with equal keys can share a model evaluation."""
-        return id(self.checkpoint), self.latents.shape, self.reuses_features
+        return id(self.checkpoint), self.latents.shape, self.conditioning.shape[1], self.reuses_features
 
     @property
     def timestep(self) -> Tensor:
@@ -128,26 +144,39 @@ class DenoisingState:
             self.scheduler.set_begin_index(self.first_step)
         self.latents = canvas.noised(self.scheduler, self.timestep)
 
-    def advance(self, prediction: Tensor) -> None:
-        """Compute one step of the solver.
+    def solve(self, prediction: Tensor) -> SolverStep:
+        """Compute one step of the solver. The pass is left as it is, so that the step can be repeated.
 
         Args:
             prediction: The model's, one row for each row of `prompt_embeds`.
         """
-        noise = {"generator": self.generator} if takes_generator(self.scheduler) else {}
+        scheduler, generator, noise = _copied(self.scheduler), self.generator, {}
+        if takes_generator(scheduler):
+            generator = torch.Generator()
+            generator.set_state(self.generator.get_state())
+            noise = {"generator": generator}
         guided = self._guided(prediction)
-        self.latents = self.scheduler.step(guided, self.timestep, self.latents, return_dict=False, **noise)[0]
-        self.step += 1
+        latents = scheduler.step(guided, self.timestep, self.latents, return_dict=False, **noise)[0]
         if self.canvas is not None:
-            self.latents = self._with_canvas(self.canvas)
+            latents = self._with_canvas(self.canvas, scheduler, latents)
+        return SolverStep(scheduler=scheduler, generator=generator, latents=latents)
 
-    def _with_canvas(self, canvas: CanvasLatents) -> Tensor:
-        """The latents, with the canvas's own in the cells that may not change yet.
+    def take(self, step: SolverStep) -> None:
+        """Go on from a step that was computed."""
+        self.scheduler, self.generator, self.latents = step.scheduler, step.generator, step.latents
+        self.step += 1
+
+    def _with_canvas(self, canvas: CanvasLatents, scheduler: Any, latents: Tensor) -> Tensor:
+        """The latents after the current step, with the canvas's own in the cells that may not change yet.
 
         Levin and Fried, Differential Diffusion, 2023, algorithm 1: the less a cell may change, the later it is freed.
         """
-        unchanged = canvas.latents if self.done else canvas.noised(self.scheduler, self.timestep)
-        return torch.where(canvas.change_map > 1 - self.step / self.steps, self.latents, unchanged)
+        step = self.step + 1
+        if step >= self.steps:
+            unchanged = canvas.latents
+        else:
+            unchanged = canvas.noised(scheduler, scheduler.timesteps[self.first_step + step])
+        return torch.where(canvas.change_map > 1 - step / self.steps, latents, unchanged)
 
     def _guided(self, prediction: Tensor) -> Tensor:
         """Classifier-free guidance (Ho and Salimans, 2022, eq. 6, in the form e_u + s (e_c - e_u)).
@@ -162,3 +191,12 @@ class DenoisingState:
         if not self.guided:
             return conditional
         return prediction[:1] + self.sampling.guidance_scale * (conditional - prediction[:1])
+
+
+def _copied(scheduler: Any) -> Any:
+    """A scheduler with a history of its own; the tensors, which it replaces and never changes, are shared."""
+    copied = copy.copy(scheduler)
+    for name, value in vars(scheduler).items():
+        if isinstance(value, list):
+            setattr(copied, name, list(value))
+    return copied

@@ -55,7 +55,8 @@ class Diffusion:
     def advance(self, batch: Sequence[DenoisingState]) -> None:
         """Compute one step of every pass of the batch (all of one `batch_key`), in one model evaluation.
 
-        An evaluation that runs out of memory has changed nothing: a smaller batch can be tried.
+        A step that runs out of memory, in the evaluation or in a solver, has changed nothing: a smaller batch can be
+        tried.
 
         Raises:
             OutOfMemory: the batch does not fit.
@@ -63,10 +64,11 @@ class Diffusion:
         rows = [len(state.prompt_embeds) for state in batch]
         with translate_out_of_memory():
             predictions, features = self._evaluate(batch)
-        for state, prediction, deep in zip(batch, predictions.split(rows), features.split(rows), strict=True):
-            if state.caches_features and not state.reuses_features:
-                state.deep_features = deep.clone()  # a view would keep the whole batch's
-            state.advance(prediction)
+            steps = [state.solve(one) for state, one in zip(batch, predictions.split(rows), strict=True)]
+            kept = [_kept_features(state, deep) for state, deep in zip(batch, features.split(rows), strict=True)]
+        for state, step, deep in zip(batch, steps, kept, strict=True):
+            state.deep_features = deep
+            state.take(step)
 
     @torch.inference_mode()
     def finish(self, batch: Sequence[DenoisingState]) -> list[Pixels]:
@@ -135,6 +137,13 @@ class Diffusion:
             samples,
             lambda rows: evaluate_and_cache(unet, rows, timesteps, prompt_embeds),
         )
+
+
+def _kept_features(state: DenoisingState, deep: Tensor) -> Tensor | None:
+    """The deep features that later steps of a pass may reuse, after one whose evaluation has these."""
+    if state.caches_features and not state.reuses_features:
+        return deep.clone()  # a view would keep the whole batch's
+    return state.deep_features
 
 
 def _unet_key(checkpoint: Checkpoint) -> str:
