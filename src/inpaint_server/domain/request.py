@@ -133,6 +133,13 @@ class AdvertRequest:
     joint: bool = False
     mask_is_alpha: bool = False
 
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Every prompt that conditions a picture, each once."""
+        background = (self.background_prompt, self.negative_prompt) if self.task in ("advert", "background") else ()
+        layers = (prompt for layer in self.layers for prompt in (layer.prompt, layer.negative_prompt))
+        return tuple(dict.fromkeys((*background, *layers)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleDefaults:

@@ -81,6 +81,10 @@ class ModelBackend(Protocol[D]):
         """How many passes like this one fit into the free memory in one evaluation, as measured; at least 1."""
         ...
 
+    def first_unused_word(self, prompt: str) -> str | None:
+        """The word of a prompt from which on it is too long to be used; None: all of it is. Any thread may call it."""
+        ...
+
     def caches(self) -> dict[str, CacheStats]:
         """Statistics of the backend's caches by name."""
         ...

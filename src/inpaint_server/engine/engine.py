@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Generic
 
@@ -27,7 +27,7 @@ from inpaint_server.domain.calls import (
 from inpaint_server.domain.geometry import Box, Point
 from inpaint_server.domain.product import Product
 from inpaint_server.domain.request import AdvertRequest
-from inpaint_server.domain.results import OnProgress, Progress
+from inpaint_server.domain.results import Advert, OnProgress, Progress
 from inpaint_server.engine.backend import D, ModelBackend
 from inpaint_server.engine.device_loop import DeviceLoop
 from inpaint_server.engine.job import Job
@@ -259,7 +259,7 @@ class Engine(Generic[D]):
             try:
                 call = next(pipeline) if result is None else pipeline.send(result)
             except StopIteration as end:
-                job.adverts[index] = end.value
+                job.adverts[index] = self._with_prompt_warnings(job.request, end.value)
                 job.add_time("composite", (time.perf_counter() - began) * 1000)
                 return
             if isinstance(call, FindProduct):
@@ -270,6 +270,14 @@ class Engine(Generic[D]):
                 continue
             number = number + 1 if isinstance(call, Inpaint) else 0
             result = self._run_pass(job, call, index, f"pass {number}" if number else "background")
+
+    def _with_prompt_warnings(self, request: AdvertRequest, advert: Advert) -> Advert:
+        warnings = [
+            f"Shorten the prompt that begins with `{prompt[:39]}`: from `{word[:40]}` on it was too long to be used."
+            for prompt in request.prompts
+            if (word := self._backend.first_unused_word(prompt)) is not None
+        ]
+        return replace(advert, warnings=(*advert.warnings, *warnings))
 
     def _call_model(self, job: Job, call: SingleCall, stage: str) -> ModelResult:
         job.raise_if_ended()

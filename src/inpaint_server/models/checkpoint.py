@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import structlog
 import torch
@@ -15,6 +17,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 log = structlog.get_logger(__name__)
 LATENT_CHANNELS = 4
+MAX_CHUNKS: Final = 4
+"""Chunks of a prompt that are used: 300 tokens with CLIP, about 200 words."""
+
 Autoencoder = AutoencoderKL | AutoencoderTiny
 
 
@@ -64,16 +69,44 @@ class Checkpoint:
         """N x 3 x H x W pictures, about [-1, 1]."""
         return _without_overflow(self.vae, _decoded, latents / self.vae.config["scaling_factor"])
 
-    def embed(self, text: str) -> Tensor:
-        """1 x tokens x channels; a prompt longer than the text encoder's context is truncated."""
-        tokens = self.tokenizer(
-            text,
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        return self.text_encoder(tokens.input_ids.to(self.text_encoder.device))[0]
+    @property
+    def chunk_length(self) -> int:
+        """Tokens of a prompt that the text encoder takes at a time, its start and end tokens aside (75 for CLIP)."""
+        positions = self.text_encoder.config.max_position_embeddings
+        return min(self.tokenizer.model_max_length, positions) - 2
+
+    def chunks(self, text: str) -> int:
+        """How many chunks a prompt fills, from 1 to `MAX_CHUNKS`."""
+        return min(MAX_CHUNKS, max(1, math.ceil(len(self._tokens(text)) / self.chunk_length)))
+
+    def embed(self, text: str, chunks: int) -> Tensor:
+        """1 x tokens x channels: the embeddings of so many chunks, each encoded on its own, one after the other.
+
+        As the common front ends do it: each chunk has its start and end tokens; what is not filled is padded.
+        """
+        tokenizer: Any = self.tokenizer
+        tokens, length = self._tokens(text), self.chunk_length
+        rows: list[list[int]] = []
+        for first in range(0, chunks * length, length):
+            row = [tokenizer.bos_token_id, *tokens[first : first + length], tokenizer.eos_token_id]
+            rows.append(row + [tokenizer.pad_token_id] * (length + 2 - len(row)))
+        embeds = self.text_encoder(torch.tensor(rows, device=self.text_encoder.device))[0]
+        return embeds.reshape(1, -1, embeds.shape[-1])
+
+    def first_unused_word(self, text: str) -> str | None:
+        """The word of a prompt from which on it is not used, since it is longer than `MAX_CHUNKS`; None: all is used.
+
+        Any thread may call it.
+        """
+        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        used = MAX_CHUNKS * self.chunk_length
+        if len(offsets) <= used:
+            return None
+        begin = offsets[used][0]
+        return next(word.group() for word in re.finditer(r"\S+", text) if word.end() > begin)
+
+    def _tokens(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False).input_ids
 
 
 def _encoded(vae: Any, pictures: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class PassPreparation:
         estimator: MemoryEstimator,
         cache_bytes: int = 0,
     ) -> None:
-        self.embeddings: Cache[tuple[int, str], Tensor] = Cache(cache_bytes, lambda embeds: embeds.nbytes)
+        self.embeddings: Cache[tuple[int, str, int], Tensor] = Cache(cache_bytes, lambda embeds: embeds.nbytes)
         self.text_to_image = text_to_image
         self._inpainting = inpainting
         self._device = device
@@ -73,11 +73,14 @@ class PassPreparation:
         return [latents[index] for index in range(len(pictures))]
 
     def embed(self, checkpoint: Checkpoint, prompts: Sequence[str]) -> Tensor:
-        """Embeddings of prompts, prompts x tokens x channels."""
+        """Embeddings of prompts, prompts x tokens x channels; all have as many chunks as the longest needs."""
         key = id(checkpoint.text_encoder)
+        chunks = max(checkpoint.chunks(prompt) for prompt in prompts)
         return torch.cat(
             [
-                self.embeddings.get_or_compute((key, prompt), lambda prompt=prompt: checkpoint.embed(prompt))
+                self.embeddings.get_or_compute(
+                    (key, prompt, chunks), lambda prompt=prompt: checkpoint.embed(prompt, chunks)
+                )
                 for prompt in prompts
             ]
         )
