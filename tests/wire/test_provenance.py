@@ -23,7 +23,7 @@ SECRET: dict[str, Any] = {
 }
 
 
-def picture(fields: dict[str, Any], **settings: object) -> bytes:
+def picture(fields: dict[str, Any], **settings: Any) -> bytes:
     """The first picture's file, of a server with these settings."""
     with PlainServer(**settings) as server:
         answer = server.invoke(json.loads(advert(1).body) | fields)
