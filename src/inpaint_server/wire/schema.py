@@ -80,9 +80,11 @@ class InvocationRequest(_Wire):
     task: Task = Field(default="advert", description="The whole pipeline, or one stage of it.")
     image: str | None = Field(
         default=None,
-        description="The product photo: base64 or data URL of a picture's file; alpha is a mask.",
+        description="The product photo: base64 or data URL of a picture's file; alpha is coverage.",
     )
-    mask: str | None = Field(default=None, description="Base64 picture, white = product; skips segmentation.")
+    mask: str | None = Field(
+        default=None, description="Base64 picture, white = product, grey = partly; skips segmentation."
+    )
     points: list[Annotated[list[float], Field(min_length=3, max_length=3)]] | None = Field(
         default=None,
         min_length=1,
