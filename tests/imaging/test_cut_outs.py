@@ -106,13 +106,13 @@ def advert(server: PlainServer, drawn: UInt8Array, **fields: Any) -> tuple[np.nd
 @pytest.mark.parametrize(
     "drawn", [SHADOWED, glass(), glass(150, 150), glass(20, 90)], ids=["shadow", "60-180", "150", "90"]
 )
-def test_alpha_is_coverage_over_the_wire(server: PlainServer, drawn: UInt8Array):
+def test_alpha_is_coverage_over_wire(server: PlainServer, drawn: UInt8Array):
     picture, _ = advert(server, drawn)
     scene = flat(noise_seed(5, 1) % 251)
     assert np.abs(picture - over(drawn, scene)).max() <= 1
 
 
-def test_a_soft_mask_is_coverage_too(server: PlainServer):
+def test_soft_mask_is_coverage_too(server: PlainServer):
     drawn = glass()
     mask = base64.b64encode(file(drawn[..., 3])).decode()
     picture, _ = advert(server, drawn[..., :3], mask=mask)
@@ -120,7 +120,7 @@ def test_a_soft_mask_is_coverage_too(server: PlainServer):
     assert np.abs(picture - inside)[BODY].max() <= 1
 
 
-def test_the_scene_is_painted_behind_glass():
+def test_scene_is_painted_behind_glass():
     drawn = glass()
     request = resolved(
         Pixels(drawn[..., :3]), ProductMask(drawn[..., 3]), background_prompt="sea", foreground_prompt="sand"
@@ -144,7 +144,7 @@ def test_hidden_colours_are_never_mixed_in(side: int):
 
 
 @pytest.mark.parametrize("feather", [0, 1, 2, 4, 8])
-def test_the_shadow_beside_an_opaque_body_keeps_its_colour_whatever_the_feather(feather: int):
+def test_shadow_beside_opaque_body_keeps_its_colour_whatever_feather(feather: int):
     laid = composite_product(flat(200), as_drawn(SHADOWED), feather)
     wanted = over(SHADOWED, flat(200))
     beside, below = (slice(40, 48), slice(44, 58)), (slice(48, 60), slice(20, 44))
@@ -153,7 +153,7 @@ def test_the_shadow_beside_an_opaque_body_keeps_its_colour_whatever_the_feather(
 
 
 @pytest.mark.parametrize("feather", [2, 4])
-def test_a_hard_outline_is_as_soft_as_the_feather(feather: int):
+def test_hard_outline_is_as_soft_as_feather(feather: int):
     body = rgba((BODY, RED, 255))
     row = composite_product(flat(0), as_drawn(body), feather)[28].astype(int)
     assert 0 < row[19, 0] < row[20, 0] < 200
@@ -161,7 +161,7 @@ def test_a_hard_outline_is_as_soft_as_the_feather(feather: int):
     assert np.abs(row[:, 2] - row[:, 0] / 5).max() <= 1, "of the product's colour all over"
 
 
-def test_a_mask_beside_an_opaque_photo_leaves_nothing_of_its_background_on_the_edge(server: PlainServer):
+def test_mask_beside_opaque_photo_leaves_nothing_of_its_background_on_edge(server: PlainServer):
     drawn = rgba((BODY, RED, 255))
     drawn[28:48, 44] = (*RED, 120)
     photo = np.rint(over(drawn, np.full((SIDE, SIDE, 3), (0, 255, 0), np.uint8))).astype(np.uint8)
@@ -171,14 +171,14 @@ def test_a_mask_beside_an_opaque_photo_leaves_nothing_of_its_background_on_the_e
     assert np.abs(picture - wanted).max() <= 1, "no green is left"
 
 
-def test_strands_a_pixel_wide_keep_their_coverage():
+def test_strands_pixel_wide_keep_their_coverage():
     drawn = rgba((BODY, RED, 255))
     drawn[0:8, 22:42:3] = (90, 60, 30, 80)
     laid = composite_product(flat(200), as_drawn(drawn), 1)
     np.testing.assert_allclose(laid[0:4], over(drawn, flat(200))[0:4], atol=1)
 
 
-def test_the_solid_part_is_placed_and_not_its_shadow():
+def test_solid_part_is_placed_and_not_its_shadow():
     bare, shadowed = (
         placed_at(drawn, Placement(scale=0.5, x=0.5, y=0.9)) for drawn in (rgba((BODY, RED, 255)), SHADOWED)
     )
@@ -187,7 +187,7 @@ def test_the_solid_part_is_placed_and_not_its_shadow():
     assert shadowed.cut_out.coverage[bare.box.bottom :].any(), "the shadow lies below it"
 
 
-def test_the_contact_shadow_lies_at_the_solid_part():
+def test_contact_shadow_lies_at_solid_part():
     bare, shadowed = (as_drawn(drawn) for drawn in (rgba((BODY, RED, 255)), SHADOWED))
     np.testing.assert_array_equal(
         cast_contact_shadow(flat(180), bare, 0.5), cast_contact_shadow(flat(180), shadowed, 0.5)
@@ -195,7 +195,7 @@ def test_the_contact_shadow_lies_at_the_solid_part():
 
 
 @pytest.mark.parametrize("placement", [Placement(scale=1.0, x=0.0, y=0.0), Placement(scale=0.6, x=1.0, y=0.1)])
-def test_soft_hair_lies_inside_the_canvas(placement: Placement):
+def test_soft_hair_lies_inside_canvas(placement: Placement):
     drawn = rgba((BODY, RED, 255))
     drawn[8:20, 2:62:2] = (90, 60, 30, 60)
     drawn[0:8, 22:42:3] = (90, 60, 30, 60)
@@ -209,7 +209,7 @@ def test_soft_hair_lies_inside_the_canvas(placement: Placement):
     assert again.box == placed.box
 
 
-def test_the_receipt_says_what_it_compared(server: PlainServer):
+def test_receipt_says_what_it_compared(server: PlainServer):
     _, opaque = advert(server, rgba((BODY, RED, 255)))
     _, clear = advert(server, glass())
     assert opaque["receipt"]["identity"] == 0
@@ -218,7 +218,7 @@ def test_the_receipt_says_what_it_compared(server: PlainServer):
     assert clear["receipt"]["compared"] == 0
 
 
-def test_a_changed_pixel_of_a_cut_out_is_found():
+def test_changed_pixel_of_cut_out_is_found():
     placed = as_drawn(SHADOWED)
     picture = composite_product(flat(90), placed, 1).copy()
     picture[30, 30] ^= 16
@@ -230,5 +230,5 @@ def test_a_changed_pixel_of_a_cut_out_is_found():
 
 
 @pytest.mark.parametrize("colour", [RED, BLACK])
-def test_a_product_may_be_soft_all_over(colour: tuple[int, int, int]):
+def test_product_may_be_soft_all_over(colour: tuple[int, int, int]):
     assert as_drawn(rgba((BODY, colour, 120))).box.size == Size(height=40, width=24)

@@ -56,7 +56,7 @@ def test_expansion_is_outside_area_over_product_area():
 
 
 @pytest.mark.parametrize("size", [Size(height=3, width=3), Size(height=100, width=4), Size(height=2, width=120)])
-def test_no_growth_is_read_of_a_few_pixels_or_a_pole(size: Size):
+def test_no_growth_is_read_of_few_pixels_or_pole(size: Size):
     solid = ProductMask(np.full((size.height, size.width), 255, np.uint8))
     pixels = Pixels(np.zeros((size.height, size.width, 3), np.uint8))
     box = Box(left=20, top=20, right=20 + size.width, bottom=20 + size.height)
@@ -72,7 +72,7 @@ def test_no_growth_is_read_where_something_else_is_found():
     assert expansion(_found(nothing, nothing, nothing), small) is None
 
 
-def test_a_figure_that_cannot_be_read_is_neither_mentioned_nor_rewarded():
+def test_figure_that_cannot_be_read_is_neither_mentioned_nor_rewarded():
     unread, grown, good = (Receipt(identity=0, compared=1.0, expansion=one, seam=1.0) for one in (None, 0.4, 0.02))
     assert receipt_warnings(unread) == []
     assert fault(good) < fault(unread) < fault(grown)

@@ -35,7 +35,7 @@ def run(backend: TorchBackend, *calls: DiffusionCall) -> list[Pixels]:
     return backend.finish(states)
 
 
-def test_long_prompt_is_its_chunks_in_a_row(backend: TorchBackend):
+def test_long_prompt_is_its_chunks_in_row(backend: TorchBackend):
     checkpoint = backend.text_to_image
     ids = checkpoint.tokenizer(FILLED, add_special_tokens=False).input_ids
     length = checkpoint.chunk_length
@@ -47,7 +47,7 @@ def test_long_prompt_is_its_chunks_in_a_row(backend: TorchBackend):
         torch.testing.assert_close(embeds[:, number * 32 : (number + 1) * 32], part)
 
 
-def test_words_beyond_the_first_chunk_count(backend: TorchBackend):
+def test_words_beyond_first_chunk_count(backend: TorchBackend):
     long = replace(SHORT, prompt=f"{FILLED}, dark night sky")
     plain, other = run(backend, replace(SHORT, prompt=FILLED), long)
     assert np.abs(plain.astype(int) - other).max() > 10

@@ -37,7 +37,7 @@ def described(*warnings: str, safety: Safety | None = None) -> dict[str, Any]:
     return json.loads(text)
 
 
-def test_safety_and_warnings_are_beside_the_picture():
+def test_safety_and_warnings_are_beside_picture():
     verdict = Safety(refused_seeds=(7, 8), withheld=True)
     attributes = described("The photo cuts the product off.", safety=verdict)
     assert attributes["seed"] == 7

@@ -32,7 +32,7 @@ def picture(fields: dict[str, Any], **settings: Any) -> bytes:
 
 
 @FORMATS
-def test_full_provenance_holds_the_request(form: str):
+def test_full_provenance_holds_request(form: str):
     origin = read_origin(picture({**SECRET, "output_format": form}, provenance="full"), max_pixels=LIMIT)
     assert "prompts" not in origin
     assert origin["request"]["background_prompt"] == "secret beach"
@@ -67,7 +67,7 @@ def test_no_provenance(form: str):
         ({"provenance": "full"}, "full"),
     ],
 )
-def test_prompts_hidden_from_the_log_are_hidden_in_files(settings: dict[str, Any], expected: Provenance):
+def test_prompts_hidden_from_log_are_hidden_in_files(settings: dict[str, Any], expected: Provenance):
     assert read(**settings).file_provenance == expected
 
 

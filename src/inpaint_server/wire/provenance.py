@@ -32,11 +32,11 @@ def describe_origin(
         parsed: The request.
         advert: The picture.
         card: What is loaded.
-        provenance: How much is told.
+        provenance: How much the note holds.
         max_length: Characters that the file holds; longer prompts are shortened.
 
     Returns:
-        ASCII JSON, in which `prompts` says whether they are `left out` or `shortened`; None: nothing is told.
+        ASCII JSON, in which `prompts` says whether they are `left out` or `shortened`; None: no note.
     """
     if provenance == "none":
         return None
