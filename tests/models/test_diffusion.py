@@ -20,6 +20,7 @@ from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.bundle import DEMO
 from inpaint_server.models.layout import INPAINTING, TEXT_TO_IMAGE
 from inpaint_server.models.schedulers import make_scheduler
+from testing.passes import run_passes
 
 SIZE = Size(height=64, width=96)
 SCHEDULERS: tuple[Scheduler, ...] = (
@@ -59,15 +60,6 @@ def inpaint_jointly(seed: int = 2, how: Sampling | None = None, above: str = "sk
     return replace(call, regions=(PromptRegion(mask=PaintMask(frozen_array(upper)), prompt=above),))
 
 
-def run(backend: TorchBackend, *calls: DiffusionCall) -> list[Pixels]:
-    """Run passes together, those with equal batch keys in one evaluation, until all are done."""
-    states = backend.begin(calls)
-    while left := [one for one in states if not one.done]:
-        first = min(left, key=lambda one: one.step)
-        backend.advance([one for one in left if one.batch_key == first.batch_key])
-    return backend.finish(states)
-
-
 def difference(one: Any, other: Any) -> int:
     return int(np.abs(np.asarray(one).astype(int) - np.asarray(other)).max())
 
@@ -98,7 +90,7 @@ def test_pictures_equal_diffusers_pipelines(backend: TorchBackend, pipelines: tu
     wanted = text_to_image(
         "a wooden table", negative_prompt="grass", generator=torch.Generator().manual_seed(1), **common
     ).images[0]
-    assert difference(run(backend, generate(how=how))[0], wanted) <= 1
+    assert difference(run_passes(backend, generate(how=how))[0], wanted) <= 1
     call = inpaint(how=how)
     inpainting.scheduler = make_scheduler(scheduler, backend.inpainting.noise_schedule)
     wanted = inpainting(
@@ -109,7 +101,7 @@ def test_pictures_equal_diffusers_pipelines(backend: TorchBackend, pipelines: tu
         generator=torch.Generator().manual_seed(2),
         **common,
     ).images[0]
-    assert difference(run(backend, call)[0], wanted) <= 1
+    assert difference(run_passes(backend, call)[0], wanted) <= 1
 
 
 @pytest.mark.parametrize("make", [generate, inpaint, inpaint_jointly])
@@ -122,9 +114,9 @@ def test_picture_does_not_depend_on_its_batch(backend: TorchBackend, make: Any):
         replace(sampling("dpmpp_2m_karras", steps=5), guidance_interval=(0.0, 0.5), reuse_features=3),
     ]
     calls = [make(seed, how) for seed, how in enumerate(hows)]
-    together = run(backend, *calls)
+    together = run_passes(backend, *calls)
     for call, picture in zip(calls, together, strict=True):
-        assert difference(run(backend, call)[0], picture) <= 1
+        assert difference(run_passes(backend, call)[0], picture) <= 1
 
 
 def test_canvases_of_several_sizes_keep_their_order(backend: TorchBackend):
@@ -139,7 +131,7 @@ def test_canvases_of_several_sizes_keep_their_order(backend: TorchBackend):
             backend.advance([one])
     together = backend.finish(states)
     for call, picture in zip([calls[0], generate(), *calls[1:]], together, strict=True):
-        assert difference(run(backend, call)[0], picture) <= 1
+        assert difference(run_passes(backend, call)[0], picture) <= 1
 
 
 def test_pass_joins_batch_at_any_step(backend: TorchBackend):
@@ -148,8 +140,8 @@ def test_pass_joins_batch_at_any_step(backend: TorchBackend):
     backend.advance([early])
     while not late.done:
         backend.advance([one for one in (early, late) if not one.done])
-    assert difference(backend.finish([early])[0], run(backend, generate(1))[0]) <= 1
-    assert difference(backend.finish([late])[0], run(backend, generate(2))[0]) <= 1
+    assert difference(backend.finish([early])[0], run_passes(backend, generate(1))[0]) <= 1
+    assert difference(backend.finish([late])[0], run_passes(backend, generate(2))[0]) <= 1
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -172,19 +164,19 @@ def test_solver_out_of_memory_changes_nothing(backend: TorchBackend, scheduler: 
         while not state.done:
             backend.advance([state])
     for call, picture in zip(calls, backend.finish([first, second]), strict=True):
-        assert difference(run(backend, call)[0], picture) <= 1
+        assert difference(run_passes(backend, call)[0], picture) <= 1
 
 
 def test_seed_determines_picture(backend: TorchBackend):
-    first, again, other = (run(backend, generate(seed))[0] for seed in (3, 3, 4))
+    first, again, other = (run_passes(backend, generate(seed))[0] for seed in (3, 3, 4))
     assert np.array_equal(first, again)
     assert difference(first, other) > 10
 
 
 def test_global_generator_is_not_used(backend: TorchBackend):
     before = torch.random.get_rng_state()
-    run(backend, generate(how=sampling("euler_ancestral")))
-    run(backend, inpaint(how=sampling("euler_ancestral")))
+    run_passes(backend, generate(how=sampling("euler_ancestral")))
+    run_passes(backend, inpaint(how=sampling("euler_ancestral")))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -194,7 +186,7 @@ def test_prompts_change_picture(backend: TorchBackend):
     other_negative = Generate(
         prompt="a wooden table", negative_prompt="wood", size=SIZE, sampling=sampling(), noise_seed=1
     )
-    first, second, third = run(backend, plain, other_prompt, other_negative)
+    first, second, third = run_passes(backend, plain, other_prompt, other_negative)
     assert difference(first, second) > 10
     assert difference(first, third) > 10
 
@@ -228,11 +220,13 @@ def test_rows_of_pass_with_regions(backend: TorchBackend):
 
 def test_regions_with_same_prompt_equal_one_prompt(backend: TorchBackend):
     """Within 1/255: the same rows are added up in another order."""
-    assert difference(*run(backend, inpaint(), inpaint_jointly(above="sand"))) <= 1
+    assert difference(*run_passes(backend, inpaint(), inpaint_jointly(above="sand"))) <= 1
 
 
 def test_region_prompt_changes_its_region_most(backend: TorchBackend):
-    sand, snow = (picture.astype(int) for picture in run(backend, inpaint(), inpaint_jointly(above="white snow")))
+    sand, snow = (
+        picture.astype(int) for picture in run_passes(backend, inpaint(), inpaint_jointly(above="white snow"))
+    )
     apart = np.abs(sand - snow).mean(axis=2)[:, 10:]
     assert apart[30 : SIZE.height // 2].mean() > 2 * apart[SIZE.height // 2 + 8 :].mean()
 
@@ -249,7 +243,7 @@ def test_feature_reuse_schedule(backend: TorchBackend):
 
 def test_feature_reuse_changes_picture_little(backend: TorchBackend):
     how = sampling("ddim", steps=12)
-    plain, again, other = run(
+    plain, again, other = run_passes(
         backend, generate(how=how), generate(how=replace(how, reuse_features=2)), generate(seed=2, how=how)
     )
     near, far = (np.abs(plain.astype(int) - picture).mean() for picture in (again, other))
@@ -269,7 +263,7 @@ def test_lower_strength_takes_fewer_steps_and_keeps_more(backend: TorchBackend, 
     for strength, steps in ((0.25, 2), (1.0, 8)):
         call = smooth(inpaint(how=sampling(scheduler, steps=8)), strength)
         assert backend.begin([call])[0].steps in (steps, steps + (scheduler == "pndm"))  # pndm takes a step twice
-        changes.append(float(np.abs(run(backend, call)[0].astype(int) - call.canvas)[call.mask > 0].mean()))
+        changes.append(float(np.abs(run_passes(backend, call)[0].astype(int) - call.canvas)[call.mask > 0].mean()))
     assert changes[0] < 0.7 * changes[1]
 
 
@@ -285,5 +279,5 @@ def test_lower_strength_keeps_latents_outside_mask(backend: TorchBackend):
 
 def test_picture_of_lower_strength_does_not_depend_on_its_batch(backend: TorchBackend):
     calls = [smooth(inpaint(seed), strength) for seed, strength in ((2, 0.6), (3, 1.0), (4, 0.3))]
-    for call, beside in zip(calls, run(backend, *calls), strict=True):
-        assert difference(run(backend, call)[0], beside) <= 1
+    for call, beside in zip(calls, run_passes(backend, *calls), strict=True):
+        assert difference(run_passes(backend, call)[0], beside) <= 1

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from inpaint_server.domain.arrays import Pixels
-from inpaint_server.domain.calls import DiffusionCall, Generate
+from inpaint_server.domain.calls import Generate
 from inpaint_server.domain.geometry import Size
 from inpaint_server.domain.request import Sampling
 from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.checkpoint import MAX_CHUNKS
+from testing.passes import run_passes
 
 SHORT = Generate(
     prompt="a wooden table",
@@ -24,15 +24,6 @@ SHORT = Generate(
 )
 FILLED = ", ".join(["sand"] * 40)
 """79 tokens: three chunks of the demo models' text encoder."""
-
-
-def run(backend: TorchBackend, *calls: DiffusionCall) -> list[Pixels]:
-    """Run passes together as the engine does: those with equal batch keys in one evaluation."""
-    states = backend.begin(calls)
-    while left := [one for one in states if not one.done]:
-        first = min(left, key=lambda one: one.step)
-        backend.advance([one for one in left if one.batch_key == first.batch_key])
-    return backend.finish(states)
 
 
 def test_long_prompt_is_its_chunks_in_row(backend: TorchBackend):
@@ -49,7 +40,7 @@ def test_long_prompt_is_its_chunks_in_row(backend: TorchBackend):
 
 def test_words_beyond_first_chunk_count(backend: TorchBackend):
     long = replace(SHORT, prompt=f"{FILLED}, dark night sky")
-    plain, other = run(backend, replace(SHORT, prompt=FILLED), long)
+    plain, other = run_passes(backend, replace(SHORT, prompt=FILLED), long)
     assert np.abs(plain.astype(int) - other).max() > 10
 
 
@@ -62,8 +53,8 @@ def test_positive_and_negative_prompt_have_as_many_chunks(backend: TorchBackend,
 def test_pictures_of_long_and_short_prompts_do_not_depend_on_each_other(backend: TorchBackend):
     """Within 1/255, since kernels round by batch size."""
     calls = [SHORT, replace(SHORT, prompt=FILLED), replace(SHORT, noise_seed=2), replace(SHORT, negative_prompt=FILLED)]
-    for call, picture in zip(calls, run(backend, *calls), strict=True):
-        assert np.abs(run(backend, call)[0].astype(int) - picture).max() <= 1
+    for call, picture in zip(calls, run_passes(backend, *calls), strict=True):
+        assert np.abs(run_passes(backend, call)[0].astype(int) - picture).max() <= 1
 
 
 def test_first_word_that_is_lost(backend: TorchBackend):
@@ -72,4 +63,4 @@ def test_first_word_that_is_lost(backend: TorchBackend):
     assert backend.first_unused_word(fitting) is None
     assert backend.first_unused_word(f"{fitting}Lighthouse, sky") == "Lighthouse,"
     assert backend.first_unused_word("sand " * (room - 1) + "lighthouses afterglow") is not None
-    assert run(backend, replace(SHORT, prompt=f"{fitting}sky"))[0].shape == (64, 64, 3)
+    assert run_passes(backend, replace(SHORT, prompt=f"{fitting}sky"))[0].shape == (64, 64, 3)

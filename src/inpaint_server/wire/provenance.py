@@ -17,7 +17,6 @@ from inpaint_server.wire.decode import ParsedRequest
 
 SOFTWARE: Final = "inpaint-server"
 
-
 _PROMPTS: Final = frozenset({"background_prompt", "foreground_prompt", "negative_prompt", "prompt"})
 _LONGEST_PROMPTS: Final = (1000, 300, 100, 30, 0)
 """Characters that are left of each, the first that fit."""
