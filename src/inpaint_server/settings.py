@@ -88,7 +88,7 @@ class Settings(BaseSettings):
         default=900.0, gt=0, description="Seconds that loading and warming the models may take."
     )
     max_body_mb: float = Field(default=25.0, gt=0, description="Largest request body, megabytes (10^6 bytes).")
-    max_reply_mb: float = Field(default=100.0, gt=0, description="Largest response body of the front door, megabytes.")
+    max_reply_mb: float = Field(default=100.0, gt=0, description="Largest response body, megabytes.")
     max_megapixels: float = Field(default=64.0, gt=0, description="Largest decoded picture, megapixels (10^6).")
     max_canvas_megapixels: float = Field(
         default=8.4, gt=0, description="Largest num_images x candidates x width x height of one request, megapixels."
@@ -136,6 +136,11 @@ class Settings(BaseSettings):
     def max_body_bytes(self) -> int:
         """The body limit in bytes."""
         return int(self.max_body_mb * 1e6)
+
+    @property
+    def max_reply_bytes(self) -> int:
+        """The limit of a response's body in bytes."""
+        return int(self.max_reply_mb * 1e6)
 
 
 def let_waiting_threads_sleep() -> None:

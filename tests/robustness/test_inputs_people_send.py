@@ -228,6 +228,13 @@ PICTURES: dict[str, Sent] = {
     "a PNG with large XMP": encoded(
         png_with(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"<x/>" * 400_000)), as_documented
     ),
+    "a camera's DNG": encoded(
+        file(PICTURE, "TIFF", tiffinfo={254: 1, 50706: b"\x01\x04\0\0"}),
+        refused(400, "a camera's raw picture", field="image"),
+    ),
+    "a camera's NEF": encoded(
+        file(PICTURE, "TIFF", tiffinfo={254: 1}), refused(400, "a camera's raw picture", field="image")
+    ),
     "HEIC": encoded(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", refused(400, "a HEIC picture", field="image")),
     "a PDF": encoded(b"%PDF-1.7", refused(400, "a PDF document", "PNG, JPEG, WebP", field="image")),
     "base64 twice": encoded(BASE64.encode(), refused(400, "base64 of base64", field="image")),
@@ -253,6 +260,12 @@ ANSWERS: dict[str, Sent] = {
         "application/json",
         json.dumps({**GOOD, "num_images": 2}).encode(),
         refused(406, "application/zip", "application/json", "`num_images`", field="num_images"),
+        accept="image/*",
+    ),
+    "layers beside a picture as one": typed(
+        "application/json",
+        json.dumps({**GOOD, "return_layers": True}).encode(),
+        refused(406, "application/zip", "application/json", field="return_layers"),
         accept="image/*",
     ),
     "more steps than the solver takes": changed(

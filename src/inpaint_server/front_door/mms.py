@@ -30,6 +30,9 @@ MEMORY_FRACTION = 0.25
 QUEUE_IN_JAVA = 1000
 """Most requests that wait for a worker; more are answered 503 in Java."""
 
+_ROOM_FOR_ERRORS = 1_000_000
+"""Bytes by which a response may exceed its limit: the errors of the JSON Lines that had no room in it."""
+
 _LARGEST_INT = 2**31 - 1
 """Java's."""
 
@@ -75,7 +78,7 @@ def properties(settings: Settings, folder: RunFolder, workers: int) -> str:
         "job_queue_size": max(QUEUE_IN_JAVA, _wanted_workers(settings) - workers),
         "number_of_gpu": 0,
         "max_request_size": min(max(4 * settings.max_body_bytes, 64_000_000), _LARGEST_INT),
-        "max_response_size": min(int(settings.max_reply_mb * 1e6), _LARGEST_INT),
+        "max_response_size": min(settings.max_reply_bytes + _ROOM_FOR_ERRORS, _LARGEST_INT),
         "default_response_timeout": settings.model_server_timeout_minutes,
         "plugins_path": PLUGIN,
         "vmargs": f"{_JAVA_OPTIONS} -Xmx{heap_mb}m",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin
 
 from inpaint_server.domain.arrays import Pixels, ProductMask, UInt8Array, frozen_array
 from inpaint_server.domain.geometry import Size
@@ -32,6 +32,8 @@ _SHORTEST_SIDE = 8
 _SET = 128
 _RATIO_TOLERANCE = 0.02
 _DESCRIPTION_TAG = 0x010E
+_DNG_VERSION_TAG = 50706
+_NEW_SUBFILE_TYPE_TAG, _REDUCED_RESOLUTION = 254, 1  # TIFF 6.0, section 8
 MAX_NOTE: Final[Mapping[OutputFormat, int]] = {"png": 1_000_000, "jpeg": 65_000, "webp": 1_000_000}
 """The longest note that a format's files hold, characters: a JPEG's EXIF has 64 kB."""
 
@@ -226,7 +228,9 @@ def _open(data: bytes, max_pixels: int, field: str) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # any error of a parser is about the bytes it was given
-        raise InvalidRequest(_not_readable(data, field), field=field) from error
+        raise InvalidRequest(_not_readable(kind_of(data), field), field=field) from error
+    if _is_raw(image):
+        raise InvalidRequest(_not_readable("a camera's raw picture", field), field=field)
     check_dimensions(width=image.width, height=image.height, max_pixels=max_pixels, field=field)
     try:
         image.load()
@@ -239,8 +243,15 @@ def _open(data: bytes, max_pixels: int, field: str) -> Image.Image:
     return upright(image)
 
 
-def _not_readable(data: bytes, field: str) -> str:
-    kind = kind_of(data)
+def _is_raw(image: Image.Image) -> bool:
+    """Whether a TIFF is a camera's raw file (DNG, NEF, ARW): its first picture is only a small preview."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    tags = image.tag_v2
+    return _DNG_VERSION_TAG in tags or tags.get(_NEW_SUBFILE_TYPE_TAG, 0) & _REDUCED_RESOLUTION == _REDUCED_RESOLUTION
+
+
+def _not_readable(kind: str | None, field: str) -> str:
     if kind is None:
         return f"`{field}` cannot be read as a picture: send a whole {READABLE} file."
     return f"`{field}` is {kind} that cannot be read: send a whole {READABLE} file."

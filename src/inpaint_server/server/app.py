@@ -32,7 +32,7 @@ from inpaint_server.wire.bodies import split_lines
 from inpaint_server.wire.decode import ParsedRequest
 from inpaint_server.wire.describe import compact_json
 from inpaint_server.wire.encode import EncodedResponse, choose_answer, encode_error, encode_response
-from inpaint_server.wire.encodings import check_body_size, decompressed
+from inpaint_server.wire.encodings import check_body_size, check_reply_size, decompressed
 from inpaint_server.wire.media_types import JSON, JSON_LINES, choose_media_type, content_type
 
 if TYPE_CHECKING:
@@ -177,7 +177,8 @@ class EngineApp:
         if content_type(headers) == JSON_LINES:
             work = self._serve_lines(body, record)
         else:
-            work = self._serve_one(lambda loaded: loaded.reader.read(body, headers), record, accept)
+            room = self.settings.max_reply_bytes
+            work = self._serve_one(lambda loaded: loaded.reader.read(body, headers), record, accept, lambda: room)
         return await cancel_when(work, disconnected(request))
 
     async def _body(self, request: Request, record: RequestRecord) -> bytes:
@@ -200,34 +201,50 @@ class EngineApp:
         return await _in_thread(self._decoders, lambda: decompressed(sent, headers, limit))
 
     async def _serve_lines(self, body: bytes, record: RequestRecord) -> EncodedResponse:
-        """Every line is a request of its own, begun when a slot is free; answers are in the order of the lines."""
+        """Every line is a request of its own, begun when a slot is free; answers are in the order of the lines.
+
+        A line whose answer no longer fits into the response is answered with that error; the others are not lost.
+        """
         slots = asyncio.Semaphore(self.settings.max_batch)
         lines = split_lines(body)
         record.lines = len(lines)
+        room = self.settings.max_reply_bytes
 
         async def answer(number: int, line: bytes) -> bytes:
+            nonlocal room
             async with slots:
-                return await self._serve_line(line, record.of_line(number, len(line)))
+                answered = await self._serve_line(line, record.of_line(number, len(line)), lambda: room)
+            room -= len(answered)
+            return answered
 
         answers = await asyncio.gather(*(answer(number, line) for number, line in enumerate(lines, start=1)))
         return EncodedResponse(body=b"".join(answers), media_type=JSON_LINES, headers={})
 
-    async def _serve_line(self, line: bytes, record: RequestRecord) -> bytes:
-        work = self._serve_one(lambda loaded: loaded.reader.read_line(line), record, JSON_LINES)
+    async def _serve_line(self, line: bytes, record: RequestRecord, room: Callable[[], int]) -> bytes:
+        work = self._serve_one(lambda loaded: loaded.reader.read_line(line), record, JSON_LINES, room)
         encoded = await self._respond(work, record)
         self._log_and_count(record, encoded)
         return encoded.body.rstrip(b"\n") + b"\n"
 
     async def _serve_one(
-        self, read: Callable[[Loaded], ParsedRequest], record: RequestRecord, accept: str
+        self, read: Callable[[Loaded], ParsedRequest], record: RequestRecord, accept: str, room: Callable[[], int]
     ) -> EncodedResponse:
-        """One request or line, unless its deadline passes or the server stops before it is done."""
+        """One request or line, unless its deadline passes or the server stops before it is done.
+
+        Args:
+            read: Reads it.
+            record: Its log record.
+            accept: The media types its caller accepts.
+            room: Bytes that its answer may have.
+        """
         loaded = self._check_open()
         if self._seconds_left(record) <= 0:
             raise errors.DeadlineExceeded(TOO_SLOW)
         late = after(self._seconds_left(record), errors.DeadlineExceeded(TOO_SLOW))
         stopped = errors.Draining("The server stopped before the request was done: send it again.", retry_after=5)
-        return await cancel_when(self._work(loaded, read, record, accept), late, once_set(self._stopped, stopped))
+        encoded = await cancel_when(self._work(loaded, read, record, accept), late, once_set(self._stopped, stopped))
+        check_reply_size(len(encoded.body), room(), self.settings.max_reply_bytes)
+        return encoded
 
     async def _work(
         self, loaded: Loaded, read: Callable[[Loaded], ParsedRequest], record: RequestRecord, accept: str

@@ -37,24 +37,28 @@ class EncodedResponse:
 
 
 def choose_answer(parsed: ParsedRequest, accept: str) -> str:
-    """The media type of a request's answer, which holds all of its pictures.
+    """The media type of a request's answer, which holds all of its pictures and layers.
 
     Args:
         parsed: The request.
         accept: The Accept header.
 
     Raises:
-        NotAcceptable: none can be produced, or the request is for several pictures and only one is accepted.
+        NotAcceptable: none can be produced, or the request is for several pictures, or for layers, and only one picture
+            is accepted.
     """
     media_type, number = choose_media_type(accept), len(parsed.request.seeds)
-    if media_type in SEVERAL_PICTURES or parsed.request.task == "mask" or number == 1:
+    if media_type in SEVERAL_PICTURES or parsed.request.task == "mask" or (number == 1 and not parsed.return_layers):
         return media_type
     try:
         return choose_media_type(accept, SEVERAL_PICTURES)
     except NotAcceptable:
+        field, remedy = (
+            ("num_images", "set `num_images` to 1") if number > 1 else ("return_layers", "leave `return_layers` out")
+        )
+        asked = f"{number} pictures" if number > 1 else "a picture with its layers"
         raise NotAcceptable(
-            f"Accept {ZIP} or {JSON}, or set `num_images` to 1: {media_type} holds one picture, not {number}.",
-            field="num_images",
+            f"Accept {ZIP} or {JSON}, or {remedy}: {media_type} holds one picture, not {asked}.", field=field
         ) from None
 
 

@@ -34,6 +34,25 @@ def check_body_size(length: int, max_bytes: int) -> None:
         )
 
 
+def check_reply_size(length: int, room: int, max_bytes: int) -> None:
+    """Refuse an answer that the response has no room for.
+
+    Args:
+        length: The answer's bytes.
+        room: What is left for it, bytes: less than the limit where other lines' answers share the response.
+        max_bytes: The limit.
+
+    Raises:
+        TooLarge: with the limit, the setting's name and what makes answers smaller.
+    """
+    if length > room:
+        beside = "" if room == max_bytes else " together with the lines before it"
+        raise TooLarge(
+            f"Ask for a smaller answer (`output_format` webp or jpeg, fewer pictures, no layers): {length / 1e6:.1f} MB"
+            f"{beside} is over the limit of {max_bytes / 1e6:g} MB (INPAINT_MAX_REPLY_MB)."
+        )
+
+
 def decompressed(body: bytes, headers: Mapping[str, str], max_bytes: int) -> bytes:
     """A body without its Content-Encoding; headers have lower-case names.
 
