@@ -164,10 +164,11 @@ def print_table(results: dict[str, Result], backend: TorchBackend, defaults: Bun
         ratio = statistics.median(mine / theirs for mine, theirs in zip(result.seconds, usual.seconds, strict=True))
         apart = [difference(mine, theirs) for mine, theirs in zip(result.adverts, usual.adverts, strict=True)]
         receipts = [one.receipt for one in result.adverts if one.receipt is not None]
+        growth = [one.expansion for one in receipts if one.expansion is not None]
         print(
             f"| {name} | {result.rows} | {result.whole} | {ratio:.2f} | {np.mean(apart):.1f} "
             f"| {right_names(result):.0%} | {np.mean([one.seam for one in receipts]):.2f} "
-            f"| {np.mean([one.expansion for one in receipts]):.3f} |"
+            f"| {f'{np.mean(growth):.3f}' if growth else 'not measured'} |"
         )
 
 

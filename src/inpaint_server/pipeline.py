@@ -217,16 +217,18 @@ def _receipt(
     request: AdvertRequest, picture: Pixels, placed: PlacedProduct, painted: _PaintedCanvas
 ) -> PipelineSteps[Receipt]:
     """Measure the finished picture; its prompts only where candidates are compared by them."""
-    found = yield Segment(photo=picture, points=product_points(placed), box=None, remember=False)
-    assert isinstance(found, MaskProposals), "`Segment` results in mask proposals"
-    agreement = None
+    growth = agreement = None
+    if request.receipt == "full":
+        found = yield Segment(photo=picture, points=product_points(placed), box=None, remember=False)
+        assert isinstance(found, MaskProposals), "`Segment` results in mask proposals"
+        growth = expansion(found, placed)
     if request.candidates > 1:
         agreement = yield Score(picture=painted.pixels, regions=_prompt_regions(request, painted.masks))
         assert isinstance(agreement, float), "`Score` results in a number"
     return Receipt(
         identity=identity(picture, placed, request.feather),
         compared=compared(placed, request.feather),
-        expansion=expansion(found, placed),
+        expansion=growth,
         seam=seam(painted.pixels, painted.masks, mask_on_canvas(painted.placed)),
         agreement=agreement,
     )

@@ -71,6 +71,42 @@ def test_photos_are_prepared_off_device_thread(engine: Engine[PlainPass], backen
     assert all(name.startswith("request-") for name in backend.prepared_on)
 
 
+def test_finished_pictures_of_request_are_segmented_together(backend: PlainBackend):
+    """Though each takes its steps alone, and the first one waits for its receipt before the last one is painted."""
+    backend.capacity = 1
+    steps, pictures = 2, 3
+
+    def hold_last_step(_: Sequence[PlainPass]) -> None:
+        until = time.monotonic() + WAIT_S
+        last = len(backend.batches) == 3 * steps * pictures - 1
+        finished = pictures - 1
+        while last and len(backend.prepared_on) < 1 + finished and time.monotonic() < until:  # 1: the photo
+            threading.Event().wait(0.001)
+
+    backend.before_step = hold_last_step
+    engine = Engine(backend, queue=2, max_batch=4)
+    answer = engine.submit(request(seeds=(1, 2, 3), steps=steps), deadline_s=WAIT_S).answer.result(WAIT_S)
+    engine.drain()
+    assert [count for name, count in backend.calls if name == "segment"] == [1, pictures]
+    assert [advert.seed for advert in answer.adverts] == [1, 2, 3]
+
+
+def test_candidates_of_request_are_segmented_together(engine: Engine[PlainPass], backend: PlainBackend):
+    job = engine.submit(replace(request(seeds=(1, 2)), candidates=2), deadline_s=WAIT_S)
+    assert len(job.answer.result(WAIT_S).adverts) == 2
+    assert [count for name, count in backend.calls if name == "segment"] == [1, 2, 2]
+
+
+def test_picture_that_fails_holds_up_no_other(engine: Engine[PlainPass], backend: PlainBackend):
+    def fail_second(batch: Sequence[PlainPass]) -> None:
+        if any(state.call.noise_seed == 2 for state in batch):
+            raise RuntimeError("broken")
+
+    backend.capacity = 1
+    backend.before_step = fail_second
+    assert isinstance(engine.submit(request(seeds=(1, 2)), deadline_s=WAIT_S).answer.exception(WAIT_S), Internal)
+
+
 def test_progress_callback_that_raises_fails_only_its_own_request(engine: Engine[PlainPass], backend: PlainBackend):
     def fail(_: Progress) -> None:
         raise RuntimeError("no progress bar")

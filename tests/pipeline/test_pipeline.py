@@ -320,6 +320,24 @@ def test_enlarged_scene_hides_small_product():
     assert advert.picture[outside].max() == 0
 
 
+def test_quick_receipt_segments_nothing_and_tells_no_growth():
+    def whole_canvas(call: Segment) -> MaskProposals:
+        return MaskProposals(masks=np.full((3, *call.photo.shape[:2]), 255, np.uint8), scores=(0.9, 0.5, 0.1))
+
+    results: Results = {FindProduct: lambda _: product(), Segment: whole_canvas}
+    usual = replace(request(), placement=Placement(scale=0.9, x=0.5, y=0.95))
+    (full_calls, full), (quick_calls, quick) = (
+        drive(compose(replace(usual, receipt=detail), 7), results) for detail in ("full", "quick")
+    )
+    assert [type(call) for call in full_calls] == [*(type(call) for call in quick_calls), Segment]
+    assert np.array_equal(full.picture, quick.picture)
+    assert full.receipt is not None
+    assert full.receipt.expansion is not None
+    assert quick.receipt == replace(full.receipt, expansion=None)
+    assert any("grown" in warning for warning in full.warnings)
+    assert not any("grown" in warning for warning in quick.warnings)
+
+
 @pytest.mark.parametrize(
     ("grown_by", "agreements"), [((60, 0, 30), (0.1, 0.1, 0.1)), ((0, 0, 0), (0.1, 0.4, 0.2))], ids=["growth", "words"]
 )

@@ -95,6 +95,22 @@ def test_profile_fast_joins_layers_only_where_possible():
 
 
 @pytest.mark.parametrize(
+    ("fields", "receipt"),
+    [
+        ({}, "full"),
+        ({"profile": "reference"}, "full"),
+        ({"profile": "fast"}, "quick"),
+        ({"profile": "fast", "few_step_weights": True}, "quick"),
+        ({"profile": "fast", "candidates": 2}, "full"),
+        ({"profile": "fast", "receipt": "full"}, "full"),
+        ({"candidates": 2, "receipt": "quick"}, "quick"),
+    ],
+)
+def test_receipt_is_full_but_where_speed_is_asked_for(fields: dict[str, Any], receipt: str):
+    assert resolved(**fields).receipt == receipt
+
+
+@pytest.mark.parametrize(
     ("fields", "strengths"),
     [
         ({}, [1.0, 0.7]),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from inpaint_server.client.pictures import Photo, picture_file
-from inpaint_server.domain.request import OutputFormat, Scheduler, Task
+from inpaint_server.domain.request import OutputFormat, ReceiptDetail, Scheduler, Task
 from inpaint_server.wire.schema import AspectRatio, ProfileName
 
 
@@ -43,6 +43,7 @@ class Fields(TypedDict, total=False):
     reflection: float
     light_match: float
     candidates: int
+    receipt: ReceiptDetail
     output_format: OutputFormat
     return_layers: bool
 

@@ -23,6 +23,10 @@ are distilled from 50 steps (Luo et al., 2023)."""
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 
+ReceiptDetail = Literal["full", "quick"]
+"""What is measured of a finished picture: everything, or only what needs no model."""
+
+
 RegionName = Literal["lower", "upper", "around"]
 
 
@@ -102,6 +106,7 @@ class AdvertRequest:
         reflection: How much of the product is mirrored in the ground at its foot, 0 to 1.
         light_match: How much of the scene's light falls on the product, 0 (its pixels stay as they are) to 1.
         candidates: Pictures drawn for each one answered; the best is kept.
+        receipt: What is measured of each picture.
         upscale: Whether the bundle's upscaler enlarges a scene that is painted smaller than the canvas.
         check_safety: Whether the bundle's safety checker examines every picture.
         fill: Whether a region that is repainted from nothing starts from the colours around it, not from noise alone.
@@ -132,6 +137,7 @@ class AdvertRequest:
     fill: bool = False
     joint: bool = False
     mask_is_alpha: bool = False
+    receipt: ReceiptDetail = "full"
 
     @property
     def prompts(self) -> tuple[str, ...]:

@@ -33,7 +33,8 @@ class Receipt:
         identity: Largest difference from the placed product where it hides the scene, its soft edge aside, grey levels;
             0 = untouched; None where it hides the scene nowhere.
         compared: The fraction of the product's area that `identity` compares.
-        expansion: How much the product seems to have grown, fraction of its area; None where that cannot be read.
+        expansion: How much the product seems to have grown, fraction of its area; None where that was not measured, or
+            cannot be read.
         seam: Colour step where passes meet, over that of their surroundings; 1 = none shows.
         agreement: How well the scene shows its prompts, at most 1 (see `models.scoring`); only scored where several
             candidates are compared.

@@ -61,7 +61,7 @@ class DeviceLoop(Generic[D]):
             CheckSafety: backend.check_safety,
             Upscale: backend.upscale,
         }
-        self._inbox: queue.SimpleQueue[PassWork[D] | SingleCallWork | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Sequence[PassWork[D] | SingleCallWork] | None] = queue.SimpleQueue()
         self._stopping = False
         self._active: deque[PassWork[D]] = deque()
         self._call_timeout_s = call_timeout_s
@@ -84,15 +84,19 @@ class DeviceLoop(Generic[D]):
         if self._failure is None:
             self._thread.join()
 
-    def submit(self, work: PassWork[D] | SingleCallWork) -> None:
-        """Queue a work; its future receives the result or the error."""
+    def submit(self, *works: PassWork[D] | SingleCallWork) -> None:
+        """Queue works that are taken in together; their futures receive the results or the errors."""
         with self._lock:
-            if self._failure is not None:
-                work.fail(self._failure)
-                return
-            self._unfinished.add(work)
-        work.future.add_done_callback(lambda _: self._forget(work))
-        self._inbox.put(work)
+            failure = self._failure
+            if failure is None:
+                self._unfinished.update(works)
+        if failure is not None:
+            for work in works:
+                work.fail(failure)
+            return
+        for work in works:
+            work.future.add_done_callback(lambda _, work=work: self._forget(work))
+        self._inbox.put(works)
 
     def _forget(self, work: PassWork[D] | SingleCallWork) -> None:
         with self._lock:
@@ -143,13 +147,13 @@ class DeviceLoop(Generic[D]):
         waiting: list[PassWork[D] | SingleCallWork] = []
         while not self._stopping:
             try:
-                work = self._inbox.get(block=not (self._active or waiting))
+                works = self._inbox.get(block=not (self._active or waiting))
             except queue.Empty:
                 break
-            if work is None:
+            if works is None:
                 self._stopping = True
             else:
-                waiting.append(work)
+                waiting += works
         return waiting
 
     def _call_model(

@@ -6,55 +6,38 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Generic
 
 import structlog
 
-from inpaint_server.cache import Cache, CacheStats, content_key
-from inpaint_server.domain.arrays import Pixels, ProductMask
+from inpaint_server.cache import CacheStats
+from inpaint_server.domain.arrays import Pixels
 from inpaint_server.domain.calls import (
     DiffusionCall,
     FindProduct,
     Generate,
     Inpaint,
-    MaskProposals,
     ModelResult,
     Segment,
     SingleCall,
 )
-from inpaint_server.domain.geometry import Box, Point
-from inpaint_server.domain.product import Product
 from inpaint_server.domain.request import AdvertRequest
 from inpaint_server.domain.results import Advert, OnProgress, Progress
 from inpaint_server.engine.backend import D, ModelBackend
 from inpaint_server.engine.device_loop import DeviceLoop
 from inpaint_server.engine.job import Job
 from inpaint_server.engine.part_pool import PartPool
+from inpaint_server.engine.products import ProductFinder
 from inpaint_server.engine.work import PassWork, SingleCallWork
 from inpaint_server.errors import Draining, InpaintServerError, Internal, Overloaded
-from inpaint_server.imaging.mask import cut_out_product, drop_strays, find_product
-from inpaint_server.imaging.matting import refine
 from inpaint_server.pipeline import compose
 
 log = structlog.get_logger(__name__)
 RETRY_AFTER_S = 5
 IDLE_S = 1.0
 """Long enough that an idle listener never delays a client that sends its requests one after the other."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _FoundMask:
-    """The mask proposals for a photo, and the product's mask refined from the best of them."""
-
-    proposals: MaskProposals
-    mask: ProductMask
-    box: Box
-
-    @property
-    def nbytes(self) -> int:
-        return self.proposals.masks.nbytes + self.mask.nbytes
 
 
 class Engine(Generic[D]):
@@ -91,9 +74,7 @@ class Engine(Generic[D]):
             call_timeout_s=call_timeout_s,
             on_failure=self._report_device_failure,
         )
-        self._masks: Cache[tuple[bytes, tuple[Point, ...], Box | None], _FoundMask] = Cache(
-            mask_cache_bytes, lambda kept: kept.nbytes
-        )
+        self._products = ProductFinder(self._call_model, mask_cache_bytes)
         self._pool = PartPool(max_jobs=max_batch + 1, max_parts=max_batch)
         self._queue = queue
         self._lock = threading.Lock()
@@ -147,7 +128,11 @@ class Engine(Generic[D]):
 
     def caches(self) -> dict[str, CacheStats]:
         """Statistics of the caches by name: `backgrounds`, `masks`, and the backend's own."""
-        return {"backgrounds": self._device.generated.stats, "masks": self._masks.stats, **self._backend.caches()}
+        return {
+            "backgrounds": self._device.generated.stats,
+            "masks": self._products.masks.stats,
+            **self._backend.caches(),
+        }
 
     @property
     def waiting(self) -> int:
@@ -212,43 +197,19 @@ class Engine(Generic[D]):
         assert photo is not None, "this part is started only for requests with a photo"
         try:
             job.raise_if_ended()
-            job.product.set_result(self._product(job, photo))
+            job.product.set_result(self._products.find(job, photo))
         except Exception as error:
             job.product.set_exception(error)
             raise
 
-    def _product(self, job: Job, photo: Pixels) -> Product:
-        """The product by the request's own mask, by the mask cached for this photo, or by Segment Anything."""
-        request = job.request
-        if request.mask is not None:
-            return cut_out_product(photo, request.mask, is_alpha=request.mask_is_alpha)
-        began = time.perf_counter()
-        key = (content_key(photo), request.points, request.box)
-        found = self._masks.get(key)
-        if found is None:
-            proposals = self._segment(job, photo)
-            began = time.perf_counter()
-            kept = drop_strays(proposals.best)
-            job.raise_if_ended()
-            refined = refine(photo, kept)
-            job.raise_if_ended()
-            product = find_product(photo, refined)
-            found = _FoundMask(proposals=proposals, mask=product.mask, box=product.box)
-            self._masks.put(key, found)
-        job.proposals = found.proposals
-        job.add_time("segment", (time.perf_counter() - began) * 1000)
-        return Product(photo=photo, mask=found.mask, box=found.box)
-
-    def _segment(self, job: Job, photo: Pixels) -> MaskProposals:
-        request = job.request
-        height, width = photo.shape[:2]
-        centre = () if request.box else (Point(x=(width - 1) / 2, y=(height - 1) / 2, label=1),)
-        call = Segment(photo=photo, points=request.points or centre, box=request.box)
-        proposals = self._call_model(job, call, "segment")
-        assert isinstance(proposals, MaskProposals), "`Segment` results in mask proposals"
-        return proposals
-
     def _run_picture(self, job: Job, index: int) -> None:
+        job.picture_started()
+        try:
+            self._compose(job, index)
+        finally:
+            self._device.submit(*job.picture_ended())
+
+    def _compose(self, job: Job, index: int) -> None:
         """Drive the pipeline of one picture: run every model call that it yields, and send the result back to it."""
         pipeline = compose(job.request, job.request.seeds[index])
         result: ModelResult | None = None
@@ -264,6 +225,9 @@ class Engine(Generic[D]):
                 return
             if isinstance(call, FindProduct):
                 result = job.product.result()
+                continue
+            if isinstance(call, Segment):
+                result = self._segment_finished(job, call)
                 continue
             if not isinstance(call, Generate | Inpaint):
                 result = self._call_model(job, call, "composite")
@@ -284,9 +248,14 @@ class Engine(Generic[D]):
         prepared = self._backend.prepare(call) if isinstance(call, Segment) else call
         work = SingleCallWork(call=prepared, raise_if_ended=job.raise_if_ended)
         self._device.submit(work)
-        done = work.future.result()
-        job.add_time(stage, done.milliseconds)
-        return done.result
+        return _result(job, work, stage)
+
+    def _segment_finished(self, job: Job, call: Segment) -> ModelResult:
+        """Segment a finished picture, in one model call with the request's other pictures that are in progress."""
+        job.raise_if_ended()
+        work = SingleCallWork(call=self._backend.prepare(call), raise_if_ended=job.raise_if_ended)
+        self._device.submit(*job.gather_inspection(work))
+        return _result(job, work, "composite")
 
     def _run_pass(self, job: Job, call: DiffusionCall, index: int, stage: str) -> Pixels:
         def on_step(step: int, steps: int) -> None:
@@ -297,3 +266,9 @@ class Engine(Generic[D]):
         done = work.future.result()
         job.add_time(stage, done.milliseconds)
         return done.pixels
+
+
+def _result(job: Job, work: SingleCallWork, stage: str) -> ModelResult:
+    done = work.future.result()
+    job.add_time(stage, done.milliseconds)
+    return done.result

@@ -12,6 +12,7 @@ from inpaint_server.domain.calls import MaskProposals
 from inpaint_server.domain.product import Product
 from inpaint_server.domain.request import AdvertRequest
 from inpaint_server.domain.results import Advert, Answer, OnProgress, Timings
+from inpaint_server.engine.work import SingleCallWork
 from inpaint_server.errors import DeadlineExceeded, InpaintServerError
 
 TOO_SLOW: Final = (
@@ -46,6 +47,8 @@ class Job:
     started: float | None = None
     ended_by: InpaintServerError | None = None
     _milliseconds: dict[str, float] = field(default_factory=dict[str, float])
+    _in_progress: int = 0
+    _inspections: list[SingleCallWork] = field(default_factory=list[SingleCallWork])
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def raise_if_ended(self) -> None:
@@ -68,6 +71,33 @@ class Job:
         """Add to the time spent on a stage."""
         with self._lock:
             self._milliseconds[stage] = self._milliseconds.get(stage, 0.0) + milliseconds
+
+    def picture_started(self) -> None:
+        """A thread begins to compose a picture."""
+        with self._lock:
+            self._in_progress += 1
+
+    def gather_inspection(self, work: SingleCallWork) -> list[SingleCallWork]:
+        """Hold back the call that inspects a finished picture until all pictures in progress have come as far.
+
+        The request is answered when its last picture is done, so the others lose nothing by waiting for it.
+
+        Returns:
+            All calls that were held back, if this was the last one; else none.
+        """
+        with self._lock:
+            self._inspections.append(work)
+        return self.picture_ended()
+
+    def picture_ended(self) -> list[SingleCallWork]:
+        """A thread has ended, with its picture or an error; returns the calls that were held back for it alone."""
+        with self._lock:
+            self._in_progress -= 1
+            if self._in_progress:
+                return []
+            together, self._inspections = self._inspections, []
+            self._in_progress = len(together)  # a candidate's inspection may be followed by the next candidate
+            return together
 
     def part_ended(self) -> bool:
         """Count one part as ended; the last one sets `answer`. Returns whether it was the last."""

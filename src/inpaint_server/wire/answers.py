@@ -38,8 +38,8 @@ class AnsweredReceipt(BaseModel):
     compared: float = Field(description="The fraction of the product's area that `identity` compares.")
     expansion: float | None = Field(
         default=None,
-        description="How much the product seems to have grown, fraction of its area. Left out where that cannot be "
-        "read: the product is only a few pixels or a line, or something else is found in its place.",
+        description="How much the product seems to have grown, fraction of its area. Left out with `receipt` `quick`, "
+        "and where it cannot be read: the product is only a few pixels or a line, or something else is in its place.",
     )
     seam: float = Field(description="Colour step where passes meet, over that of their surroundings; 1 = none shows.")
     agreement: float | None = Field(

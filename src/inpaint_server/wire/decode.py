@@ -18,7 +18,10 @@ from inpaint_server.wire.encodings import check_body_size
 from inpaint_server.wire.resolve import resolve
 from inpaint_server.wire.schema import InvocationRequest, validate
 
-_NOT_RECORDED: Final = {"image", "mask", "seed", "num_images", "candidates", "output_format", "return_layers"}
+_NOT_RECORDED: Final = {
+    *("image", "mask", "seed"),
+    *("num_images", "candidates", "receipt", "output_format", "return_layers"),
+}
 """Photo, mask and seed, which a picture's file records in its own way, and the fields that do not change a picture."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from inpaint_server.domain.geometry import Size
-from inpaint_server.domain.request import BundleDefaults, Scheduler
+from inpaint_server.domain.request import BundleDefaults, ReceiptDetail, Scheduler
 from inpaint_server.wire.schema import AspectRatio, ProfileName
 
 
@@ -33,6 +33,7 @@ class Profile:
         fill: Whether the task `inpaint` fills what it repaints from the surroundings first.
         upper_sees_product: Whether the product is in the canvas while an upper layer is painted.
         few_step_weights: Whether the bundle's weights for few steps are used.
+        receipt: What is measured of each picture.
     """
 
     scheduler: Scheduler
@@ -44,6 +45,7 @@ class Profile:
     fill: bool = True
     upper_sees_product: bool = False
     few_step_weights: bool = False
+    receipt: ReceiptDetail = "full"
 
 
 # The replaced sample's own numbers; its solver is the one Stable Diffusion 1.5 was published with.
@@ -53,14 +55,19 @@ _REFERENCE: Final = Profile(
 _PROFILES: Final[Mapping[ProfileName, Profile]] = {
     "quality": Profile(scheduler="dpmpp_2m_karras", background=Effort(25), passes=Effort(25), background_strength=0.7),
     # One pass of 11 steps with a row for each of two prompts and one for guidance: 33 evaluations.
-    "fast": Profile(scheduler="dpmpp_2m_karras", background=Effort(11), passes=Effort(11), joint=True),
+    "fast": Profile(scheduler="dpmpp_2m_karras", background=Effort(11), passes=Effort(11), joint=True, receipt="quick"),
     "seed": _REFERENCE,
     "reference": _REFERENCE,
 }
 # `fast` where the bundle carries weights for it (Luo et al., Latent Consistency Models, 2023): these know guidance
 # already, so each step is one evaluation.
 _FEW_STEPS: Final = Profile(
-    scheduler="lcm", background=Effort(8, 1.0), passes=Effort(8, 1.0), joint=True, few_step_weights=True
+    scheduler="lcm",
+    background=Effort(8, 1.0),
+    passes=Effort(8, 1.0),
+    joint=True,
+    few_step_weights=True,
+    receipt="quick",
 )
 
 AD_FORMATS: Final[Mapping[AspectRatio, Size]] = {

@@ -67,6 +67,7 @@ def resolve(
         reflection=wire.reflection,
         light_match=wire.light_match,
         candidates=wire.candidates,
+        receipt=wire.receipt or ("full" if wire.candidates > 1 else profile.receipt),
         fill=wire.task == "inpaint" and profile.fill and not joint,
         joint=joint,
         upscale=defaults.upscaler,

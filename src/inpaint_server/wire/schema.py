@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from inpaint_server.domain.request import OutputFormat, RegionName, Scheduler, Task
+from inpaint_server.domain.request import OutputFormat, ReceiptDetail, RegionName, Scheduler, Task
 from inpaint_server.errors import InvalidRequest
 from inpaint_server.wire.names import LAYER, PLACEMENT, REQUEST, about_unknown
 
@@ -154,6 +154,11 @@ class InvocationRequest(_Wire):
         ge=1,
         le=8,
         description="Pictures drawn for each one answered; the one with the fewest faults is kept.",
+    )
+    receipt: ReceiptDetail | None = Field(
+        default=None,
+        description="What is measured of each picture: everything, or with `quick` no `expansion`, for which it has to "
+        "be segmented; default the profile's, and `full` with `candidates`.",
     )
     output_format: OutputFormat = Field(default="png", description="How pictures are encoded.")
     return_layers: bool = Field(default=False, description="Also return mask, background, passes and layout.")
