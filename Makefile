@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test soak test-browser docs docs-pictures check format test-gpu train train-tiny bench bench-publish sbom lock clean
+.PHONY: help setup demo test soak test-browser docs docs-pictures check format test-gpu train train-tiny bench bench-gpu bench-publish sbom lock clean
 
 help:  ## Print this list.
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -51,6 +51,9 @@ docs-pictures: $(READY)  ## Regenerate docs/fields.md and the documentation's pi
 
 bench: $(READY)  ## Measure what an advert costs and compare other servers; results go to out/bench.
 	$(BIN)/python -m benchmarks all
+
+bench-gpu: $(READY)  ## Measure on a machine with a GPU; results go to out/bench/gpu.
+	$(BIN)/python -m benchmarks gpu
 
 bench-publish: $(READY)  ## Copy the last run's table and plot into docs/benchmarks.md.
 	$(BIN)/python -m benchmarks publish

@@ -71,9 +71,11 @@ def recorded(work: Callable[[], object]) -> list[Call]:
 
 @torch.inference_mode()
 def replay(calls: list[Call]) -> None:
-    """The same calls, one after the other."""
+    """The same calls, one after the other, to their end."""
     for call in calls:
         call.again()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def evaluations(calls: list[Call]) -> int:

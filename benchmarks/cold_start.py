@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.figures import Figure, Part
-from benchmarks.real_size_bundle import make
-from benchmarks.servers import OUT, Server, free_port, memory_of, ours, started
+from benchmarks.servers import OUT, PROGRAM, Server, free_port, memory_of, ours, started
 from inpaint_server.models.bundle import open_bundle
 
 _IMPORTS = "import inpaint_server.server.process, inpaint_server.models.backend"
@@ -26,6 +25,8 @@ _CHUNK = 1 << 24
 
 def measure(runs: int, bundle: str) -> Part:
     """Reading, importing and starting take turns."""
+    from benchmarks.real_size_bundle import make  # torch takes seconds
+
     folder = make(OUT / "real-size")
     turns = [_turn(folder) for _ in range(runs)]
     read, imports, loaded = (
@@ -80,8 +81,7 @@ def _turn(folder: Path) -> tuple[float, float, float, int, int]:
 
 def _load(folder: Path) -> tuple[float, int, int]:
     port = free_port()
-    program = str(Path(sys.executable).parent / "inpaint-server")
-    command = [program, "serve", "--direct", "--bundle", str(folder), "--port", str(port)]
+    command = [*PROGRAM, "serve", "--direct", "--bundle", str(folder), "--port", str(port)]
     with started(command, port, {"INPAINT_DTYPE": "bfloat16"}, name="real-size") as server:
         seconds = _until_weights_are_in_memory(server)
         memory = memory_of(server.process.pid)

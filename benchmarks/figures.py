@@ -65,5 +65,5 @@ class Part(BaseModel):
 
 
 def _amount(value: float, unit: str) -> str:
-    digits = 3 if abs(value) < 10 else (1 if abs(value) < 1000 else 0)
+    digits = 0 if value.is_integer() else (3 if abs(value) < 10 else (1 if abs(value) < 1000 else 0))
     return f"{value:,.{digits}f} {unit}".replace(" %", "%")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,7 @@ def describe() -> dict[str, str]:
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": f"{_field('/proc/cpuinfo', 'model name')}, {os.cpu_count()} cores",
         "memory": f"{int(_field('/proc/meminfo', 'MemTotal').split()[0]) * 1024 / 1e9:.0f} GB",
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "accelerator": _accelerator(torch.version.cuda) if torch.cuda.is_available() else "none",
         "threads of torch": str(torch.get_num_threads()),
         "load average": " ".join(f"{load:.1f}" for load in os.getloadavg()),
         "software": ", ".join(
@@ -30,6 +31,19 @@ def describe() -> dict[str, str]:
             )
         ),
     }
+
+
+def _accelerator(cuda: str | None) -> str:
+    """Name, memory and driver of the first GPU, and torch's CUDA."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    name, memory, driver = (
+        subprocess.run(  # noqa: S603 - no shell
+            query, check=True, capture_output=True, text=True
+        )
+        .stdout.splitlines()[0]
+        .split(", ")
+    )
+    return f"{name}, {memory}, driver {driver}, CUDA {cuda}"
 
 
 def _field(path: str, name: str) -> str:

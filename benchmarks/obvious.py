@@ -53,18 +53,21 @@ class Obvious:
     Args:
         folder: The bundle's.
         side: Side of the square canvas, pixels.
+        device: Where the models run.
+        dtype: Precision of Stable Diffusion's weights; Segment Anything's predictor knows float32 alone.
     """
 
-    def __init__(self, folder: Path, side: int) -> None:
+    def __init__(self, folder: Path, side: int, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         sam = build_sam(SamConfig.from_json(folder / "sam" / "config.json"))
         sam.load_state_dict({name: w.float() for name, w in load_file(folder / "sam" / "model.safetensors").items()})
-        self._predictor = SamPredictor(sam)
+        self._predictor = SamPredictor(sam.to(device))
         text_to_image: Any = StableDiffusionPipeline
         inpainting: Any = StableDiffusionInpaintPipeline
-        how = {"dtype": torch.float32, "local_files_only": True}
+        how = {"dtype": dtype, "local_files_only": True}
         self._text_to_image = text_to_image.from_pretrained(folder / "stable-diffusion", **how)
         self._inpainting = inpainting.from_pretrained(folder / "stable-diffusion-inpainting", **how)
         for pipeline in (self._text_to_image, self._inpainting):
+            pipeline.to(device)
             pipeline.set_progress_bar_config(disable=True)
         self._side = side
 

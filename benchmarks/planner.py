@@ -20,7 +20,7 @@ from benchmarks.figures import Figure, Part
 from benchmarks.process import NO_CACHES, answers_to, engine_here
 from inpaint_server.models.architectures import of_bundle
 from inpaint_server.models.bundle import find, open_bundle
-from inpaint_server.models.plan import make_plan
+from inpaint_server.models.plan import Plan, make_plan
 from inpaint_server.settings import read
 
 LATENT_CHANNELS = 4
@@ -52,10 +52,12 @@ def compare(bundle: str) -> list[Figure]:
     loaded.engine.drain()
     plan = make_plan(of_bundle(opened), size=opened.defaults.size, batch=1, steps=_STEPS, dtype=torch.float32)
     planned = sum(stage.calls * stage.cost.operations for stage in plan.stages)
-    figures = [
-        _difference("operations of one advert", planned, operations(calls), "GFLOP"),
-        _difference("weights", plan.weight_bytes, _weight_bytes(calls), "MB"),
-    ]
+    return [_difference("operations of one advert", planned, operations(calls), "GFLOP"), *compare_memory(plan, calls)]
+
+
+def compare_memory(plan: Plan, calls: Sequence[Call]) -> list[Figure]:
+    """Weights and each stage's peak activations, planned beside those of one advert's own model calls."""
+    figures = [_difference("weights", plan.weight_bytes, _weight_bytes(calls), "MB")]
     for stage in plan.stages:
         of_stage = [call for call in calls if _stage_of(call) == stage.name]
         figures.append(
@@ -82,6 +84,8 @@ def operations(calls: Sequence[Call]) -> int:
 
 def peak_bytes(call: Call) -> int:
     """The most that lives at a time while a call is made again, by the allocator's own record."""
+    if next(call.model.parameters()).is_cuda:
+        return _peak_bytes_on_cuda(call)
     with (
         torch.inference_mode(),
         profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as record,
@@ -90,6 +94,15 @@ def peak_bytes(call: Call) -> int:
     results: Any = record.profiler
     events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
     return max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
+
+
+@torch.inference_mode()
+def _peak_bytes_on_cuda(call: Call) -> int:
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    call.again()
+    return torch.cuda.max_memory_allocated() - before
 
 
 def _difference(what: str, planned: float, measured: float, unit: str) -> Figure:

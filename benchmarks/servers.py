@@ -18,6 +18,8 @@ from typing import Final
 import httpx
 
 OUT: Final = Path("out") / "bench"
+PROGRAM: Final = (sys.executable, "-c", "from inpaint_server.cli import main; main()")
+"""`inpaint-server`, also from a checkout that is not installed."""
 _START_TIMEOUT_S: Final = 300.0
 _PATIENT: Final = {"INPAINT_DEADLINE_S": "600"}
 """On a busy machine a request is slow; that is to be measured, not refused."""
@@ -50,8 +52,7 @@ class Server:
 def ours(*flags: str, bundle: str = "demo", **environment: str) -> Generator[Server]:
     """`inpaint-server serve`, ready."""
     port = free_port()
-    program = str(Path(sys.executable).parent / "inpaint-server")
-    command = [program, "serve", "--bundle", bundle, "--port", str(port), *flags]
+    command = [*PROGRAM, "serve", "--bundle", bundle, "--port", str(port), *flags]
     with started(command, port, _PATIENT | environment, name="-".join(["ours", *flags]).replace("--", "")) as server:
         yield replace(server, ready_s=wait_until_ready(server))
 

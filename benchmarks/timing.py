@@ -7,18 +7,20 @@ import time
 from collections.abc import Callable, Mapping
 
 
-def take_turns(runs: int, ways: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Run every way once unmeasured, then all of them in turn.
+def take_turns(runs: int, ways: Mapping[str, Callable[[], object]], *, warm: bool = False) -> dict[str, list[float]]:
+    """Run every way once unmeasured, unless they are warm, then all of them in turn.
 
     Args:
         runs: Times each way is measured.
         ways: Name -> what it does.
+        warm: Whether every way has run before.
 
     Returns:
         Name -> seconds of each run, in order.
     """
-    for way in ways.values():
-        way()
+    if not warm:
+        for way in ways.values():
+            way()
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(runs):
         for name, way in ways.items():

@@ -1,0 +1,1 @@
+"""Everything that only a GPU can tell, by one command: `python -m benchmarks gpu`."""
