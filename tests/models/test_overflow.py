@@ -67,7 +67,7 @@ def test_overflowed_latents_raise_internal_error(backend: TorchBackend):
     sampling = Sampling(steps=1, guidance_scale=1.0, scheduler="ddim")
     call = Generate(prompt="sand", negative_prompt="", size=Size(height=64, width=64), sampling=sampling, noise_seed=1)
     good, bad = backend.begin([call, call])
-    bad.latents = bad.latents * float("nan")
+    bad.take(bad.carried * float("nan"))
     with pytest.raises(Internal, match="INPAINT_DTYPE"):
         backend.finish([bad])
     assert np.asarray(backend.finish([good])[0]).std() > 0

@@ -53,12 +53,12 @@ class Checkpoint:
         )
 
     def noise(self, height: int, width: int, generator: torch.Generator) -> Tensor:
-        """1 x 4 x h x w latents of a picture of height x width pixels, from a generator on the CPU.
+        """1 x 4 x h x w float32 latents of a picture of height x width pixels, on the CPU.
 
-        In float32 there, so that a seed gives the same noise on every device and in every precision.
+        From a generator there and in that precision, so that a seed gives the same noise on every device.
         """
         shape = (1, LATENT_CHANNELS, height // self.latent_scale, width // self.latent_scale)
-        return torch.randn(shape, generator=generator).to(self.unet.device, self.unet.dtype)
+        return torch.randn(shape, generator=generator)
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Latents of N x 3 x H x W pictures in [-1, 1]; of a KL autoencoder the mode, so that it draws no noise."""
@@ -67,7 +67,8 @@ class Checkpoint:
 
     def decode(self, latents: Tensor) -> Tensor:
         """N x 3 x H x W pictures, about [-1, 1]."""
-        return _without_overflow(self.vae, _decoded, latents / self.vae.config["scaling_factor"])
+        scaled = (latents / self.vae.config["scaling_factor"]).to(self.vae.dtype)
+        return _without_overflow(self.vae, _decoded, scaled)
 
     @property
     def chunk_length(self) -> int:

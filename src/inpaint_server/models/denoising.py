@@ -1,91 +1,79 @@
-"""The state of one diffusion pass between two steps; passes share model evaluations, and nothing else."""
+"""Diffusion passes between two steps, and one step of a whole batch of them, whatever their solvers.
+
+All that a pass needs in its steps (coefficients, noise, embeddings, weights) is on the device before the first one, and
+the host knows how many rows each step has. So a step copies nothing, reads nothing back and waits for nothing; and
+around the model a batch takes as many operations as one pass does.
+"""
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from inpaint_server.domain.request import Sampling
 from inpaint_server.models.checkpoint import Checkpoint
-from inpaint_server.models.schedulers import takes_generator
+from inpaint_server.models.solver import MEMORIES, Solver
 
+_CARRIED: Final = 1 + MEMORIES
+"""What a pass carries from step to step: its latents, then what its solver remembers."""
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class CanvasLatents:
-    """The canvas that a pass of a strength below 1 starts from.
+_RESULTS: Final = _CARRIED + 1
+"""What a step computes: that, then the canvas under the noise of the next step."""
 
-    Attributes:
-        latents: 1 x 4 x h x w, the canvas without noise.
-        noise: 1 x 4 x h x w, the pass's own.
-        change_map: 1 x 1 x h x w, how much each cell may change, from 0 (not at all) to 1 (in every step).
-    """
-
-    latents: Tensor
-    noise: Tensor
-    change_map: Tensor
-
-    def noised(self, scheduler: Any, timestep: Tensor) -> Tensor:
-        """The canvas with the noise of a time step, 1 x 4 x h x w."""
-        return scheduler.add_noise(self.latents, self.noise, timestep[None])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SolverStep:
-    """The result of one step of the solver, of which the pass knows nothing until `take` is called.
-
-    Attributes:
-        scheduler: The solver after it.
-        generator: The noise's generator after it.
-        latents: 1 x 4 x h x w.
-    """
-
-    scheduler: Any
-    generator: torch.Generator
-    latents: Tensor
+_OPERANDS: Final = _CARRIED + 3
+"""What it computes it from: that, fresh noise, the canvas, the canvas's noise, and then the model's predictions."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class DenoisingState:
-    """A pass between two steps.
+    """A pass of n steps between two of them. Its tensors are on the device; C channels of h x w latent cells.
 
     Attributes:
         checkpoint: The model it runs on.
         sampling: Steps, guidance and scheduler.
-        scheduler: The pass's own instance.
-        latents: 1 x 4 x h x w, what is being denoised.
+        inputs: n x 2 float32: the time step, and the scale of the latents in the model's input.
+        matrices: n x L x 5 float32, see `step_matrices`.
+        carried: 4 x C x h x w float32: the latents, then what the solver remembers. A view of its last batch's results,
+            which live as long as one of that batch's passes has not taken its next step.
+        noise: n x C x h x w float32, what the solver adds in each step.
+        canvas: 2 x C x h x w float32: the canvas that the pass starts from (zeros without one), and its first noise.
+        free_cells: n x 1 x h x w booleans: which cells may have changed after each step; None without a canvas.
         mask_latents: 1 x 5 x h x w for inpainting (mask, then the masked picture's latents), else None.
         conditioning: Rows x tokens x channels: with guidance the negative prompt's embeddings, then the prompt's, then
             those of each region's prompt.
-        region_weights: P x 1 x h x w, the weight of each of P prompts in each cell, which add up to 1; None for one
-            prompt.
-        generator: Of the pass's noise, on the CPU.
-        first_step: Steps of the scheduler that are left out because the pass starts from the canvas.
-        canvas: That canvas; None for a pass that starts from noise.
+        region_weights: Rows x 1 x h x w float32, the weight of each row in each cell: 1 for the negative prompt, those
+            of the prompts add up to 1; None for one prompt.
         step: Steps done.
         deep_features: Rows x C x h x w of the last full evaluation, where later steps reuse them; else None.
     """
 
     checkpoint: Checkpoint
     sampling: Sampling
-    scheduler: Any
-    latents: Tensor
+    inputs: Tensor
+    matrices: Tensor
+    carried: Tensor
+    noise: Tensor
+    canvas: Tensor
+    free_cells: Tensor | None
     mask_latents: Tensor | None
     conditioning: Tensor
     region_weights: Tensor | None
-    generator: torch.Generator
-    first_step: int = 0
-    canvas: CanvasLatents | None = None
     step: int = 0
     deep_features: Tensor | None = None
 
     @property
+    def latents(self) -> Tensor:
+        """1 x C x h x w float32, what is being denoised."""
+        return self.carried[:1]
+
+    @property
     def steps(self) -> int:
         """Steps that this pass takes."""
-        return len(self.scheduler.timesteps) - self.first_step
+        return len(self.inputs)
 
     @property
     def done(self) -> bool:
@@ -95,108 +83,163 @@ class DenoisingState:
     @property
     def batch_key(self) -> tuple[int, torch.Size, int, bool]:
         """Passes with equal keys can share a model evaluation."""
-        return id(self.checkpoint), self.latents.shape, self.conditioning.shape[1], self.reuses_features
+        return id(self.checkpoint), self.carried.shape, self.conditioning.shape[1], self.reuses_features
 
     @property
-    def timestep(self) -> Tensor:
-        """The current time step, a scalar tensor."""
-        return self.scheduler.timesteps[self.first_step + self.step]
-
-    @property
-    def guided(self) -> bool:
-        """Whether the current step is guided (Kynkäänniemi et al., Guidance in a Limited Interval, 2024)."""
-        start, end = self.sampling.guidance_interval
-        return self.sampling.guidance_scale > 1 and start * self.steps <= self.step < end * self.steps
+    def rows(self) -> int:
+        """Rows of the current step's model evaluation: one for each prompt, and one for guidance."""
+        has_negative = self.sampling.guidance_scale > 1
+        return len(self.conditioning) - (has_negative and not is_guided(self.sampling, self.step, self.steps))
 
     @property
     def prompt_embeds(self) -> Tensor:
         """Rows x tokens x channels, the embeddings for each row of the current step's model evaluation."""
-        prompts = 1 if self.region_weights is None else len(self.region_weights)
-        return self.conditioning if self.guided else self.conditioning[-prompts:]
+        return self.conditioning[-self.rows :]
+
+    @property
+    def input_elements(self) -> int:
+        """Numbers in a row of the model's input."""
+        extra = 0 if self.mask_latents is None else self.mask_latents.numel()
+        return self.latents.numel() + extra
 
     @property
     def reuses_features(self) -> bool:
         """Whether the current step reuses the deep features of an earlier one."""
         due = self.step % self.sampling.reuse_features == 0
-        return not due and self.deep_features is not None and len(self.deep_features) >= len(self.prompt_embeds)
+        return not due and self.deep_features is not None and len(self.deep_features) >= self.rows
 
     @property
     def caches_features(self) -> bool:
         """Whether later steps may reuse the current step's deep features."""
-        return self.sampling.reuse_features > 1
+        return self.sampling.reuse_features > 1 and not self.reuses_features
 
-    @property
-    def model_input(self) -> Tensor:
-        """1 x 4 or 9 x h x w, the UNet's input in the current step."""
-        scaled = self.scheduler.scale_model_input(self.latents, self.timestep)
-        return scaled if self.mask_latents is None else torch.cat([scaled, self.mask_latents], dim=1)
-
-    def start_from(self, canvas: CanvasLatents, strength: float) -> None:
-        """Start from a canvas with noise instead of from noise alone.
-
-        Args:
-            canvas: The canvas.
-            strength: The fraction of the steps that is taken, (0, 1].
-        """
-        steps = len(self.scheduler.timesteps)
-        self.canvas, self.first_step = canvas, min(steps - 1, round(steps * (1 - strength)))
-        if hasattr(self.scheduler, "set_begin_index"):  # the others do not count their steps
-            self.scheduler.set_begin_index(self.first_step)
-        self.latents = canvas.noised(self.scheduler, self.timestep)
-
-    def solve(self, prediction: Tensor) -> SolverStep:
-        """Compute one step of the solver. The pass is left as it is, so that the step can be repeated.
-
-        Args:
-            prediction: The model's, one row for each row of `prompt_embeds`.
-        """
-        scheduler, generator, noise = _copied(self.scheduler), self.generator, {}
-        if takes_generator(scheduler):
-            generator = torch.Generator()
-            generator.set_state(self.generator.get_state())
-            noise = {"generator": generator}
-        guided = self._guided(prediction)
-        latents = scheduler.step(guided, self.timestep, self.latents, return_dict=False, **noise)[0]
-        if self.canvas is not None:
-            latents = self._with_canvas(self.canvas, scheduler, latents)
-        return SolverStep(scheduler=scheduler, generator=generator, latents=latents)
-
-    def take(self, step: SolverStep) -> None:
-        """Go on from a step that was computed."""
-        self.scheduler, self.generator, self.latents = step.scheduler, step.generator, step.latents
+    def take(self, carried: Tensor) -> None:
+        """Go on from a step that was computed: 4 x C x h x w, of which the pass knew nothing until now."""
+        self.carried = carried
         self.step += 1
 
-    def _with_canvas(self, canvas: CanvasLatents, scheduler: Any, latents: Tensor) -> Tensor:
-        """The latents after the current step, with the canvas's own in the cells that may not change yet.
 
-        Levin and Fried, Differential Diffusion, 2023, algorithm 1: the less a cell may change, the later it is freed.
-        """
-        step = self.step + 1
-        if step >= self.steps:
-            unchanged = canvas.latents
-        else:
-            unchanged = canvas.noised(scheduler, scheduler.timesteps[self.first_step + step])
-        return torch.where(canvas.change_map > 1 - step / self.steps, latents, unchanged)
-
-    def _guided(self, prediction: Tensor) -> Tensor:
-        """Classifier-free guidance (Ho and Salimans, 2022, eq. 6, in the form e_u + s (e_c - e_u)).
-
-        With several prompts e_c is the average of their predictions, weighted in each cell (after Bar-Tal et al.,
-        MultiDiffusion, 2023, eq. 5, with one window for all).
-        """
-        prompted = prediction[1:] if self.guided else prediction
-        conditional = (
-            prompted if self.region_weights is None else (self.region_weights * prompted).sum(dim=0, keepdim=True)
-        )
-        if not self.guided:
-            return conditional
-        return prediction[:1] + self.sampling.guidance_scale * (conditional - prediction[:1])
+def is_guided(sampling: Sampling, step: int, steps: int) -> bool:
+    """Whether a step is guided (Kynkäänniemi et al., Guidance in a Limited Interval, 2024)."""
+    start, end = sampling.guidance_interval
+    return sampling.guidance_scale > 1 and start * steps <= step < end * steps
 
 
-def _copied(scheduler: Any) -> Any:
-    """A scheduler with a history of its own; the tensors, which it replaces and never changes, are shared."""
-    copied = copy.copy(scheduler)
-    for name, value in vars(scheduler).items():
-        if isinstance(value, list):
-            setattr(copied, name, list(value))
-    return copied
+def step_matrices(solver: Solver, sampling: Sampling, prompts: int) -> Tensor:
+    """What each step multiplies with: solver, guidance and the canvas's noise in one matrix.
+
+    Guidance is classifier-free (Ho and Salimans, 2022, eq. 6, in the form e_u + s (e_c - e_u)). Of several prompts e_c
+    is the sum, since the predictions are weighted cell by cell before (after Bar-Tal et al., MultiDiffusion, 2023, eq.
+    5, with one window for all).
+
+    Args:
+        solver: The pass's.
+        sampling: Its guidance.
+        prompts: How many it has, the negative one aside.
+
+    Returns:
+        n x (7 + rows) x 5 float32 on the CPU, transposed: a row for each of latents, three memories, fresh noise,
+        canvas, canvas's noise, and the rows of the model's prediction; a column for each of latents, three memories,
+        and canvas under the next step's noise (after the last step without noise).
+    """
+    steps, scale = solver.steps, sampling.guidance_scale
+    rows = prompts + (scale > 1)
+    guided = [1 - scale, *[scale] * prompts]
+    alone = [1.0] * prompts + [0.0] * (rows - prompts)  # of the prompts' rows, which are then the first ones
+    weights = solver.updates.new_tensor(
+        [guided if is_guided(sampling, step, steps) else alone for step in range(steps)]
+    )
+    matrices = weights.new_zeros(steps, _OPERANDS + rows, _RESULTS)
+    matrices[:, :_CARRIED, :_CARRIED] = solver.updates[:, :, :_CARRIED].mT
+    matrices[:, _CARRIED, :_CARRIED] = solver.updates[:, :, -1]
+    matrices[:-1, _CARRIED + 1 : _OPERANDS, -1] = solver.noise_levels[1:]
+    matrices[-1, _CARRIED + 1, -1] = 1
+    matrices[:, _OPERANDS:, :_CARRIED] = weights[:, :, None] * solver.updates[:, None, :, -2]
+    return matrices.float()
+
+
+def model_inputs(batch: Sequence[DenoisingState]) -> tuple[Tensor, Tensor, Tensor]:
+    """The current step's model inputs of a batch: a row for each of its passes' rows.
+
+    Args:
+        batch: Passes of one `batch_key`.
+
+    Returns:
+        Samples, N x 4 or 9 x h x w in the model's precision; time steps, N float32; prompt embeddings, N x tokens x
+        channels.
+    """
+    rows = [state.rows for state in batch]
+    inputs = torch.stack([state.inputs[state.step] for state in batch])
+    scaled = torch.stack([state.carried[0] for state in batch]) * inputs[:, 1, None, None, None]
+    samples = _repeated(scaled.to(batch[0].conditioning.dtype), rows)
+    masks = [
+        state.mask_latents.expand(count, -1, -1, -1)
+        for state, count in zip(batch, rows, strict=True)
+        if state.mask_latents is not None
+    ]
+    if masks:
+        samples = torch.cat([samples, torch.cat(masks)], dim=1)
+    prompt_embeds = torch.cat([state.prompt_embeds for state in batch])
+    return samples, _repeated(inputs[:, 0], rows), prompt_embeds
+
+
+def solve(batch: Sequence[DenoisingState], predictions: Tensor) -> list[Tensor]:
+    """Compute one step of a batch. The passes are left as they are, so that the step can be repeated.
+
+    A pass with a canvas keeps that canvas, under the next step's noise, in the cells that may not change yet (Levin and
+    Fried, Differential Diffusion, 2023, algorithm 1: the less a cell may change, the later it is freed).
+
+    Args:
+        batch: Passes of one `batch_key`.
+        predictions: The model's, a row for each row of `model_inputs`.
+
+    Returns:
+        What each pass carries after the step, 4 x C x h x w float32: views of one tensor.
+    """
+    rows = [state.rows for state in batch]
+    most = max(rows)
+    if any(state.region_weights is not None for state in batch):
+        predictions = predictions * _row_weights(batch, rows)
+    operands: list[Tensor] = []
+    for state, own in zip(batch, predictions.float().split(rows), strict=True):
+        operands += [state.carried, state.noise[state.step, None], state.canvas, own]
+        operands += [own[:1]] * (most - len(own))  # any numbers: their coefficients are 0
+    # In float32 throughout: torch uses TF32 in matrix products only if it is told to, and nothing here does.
+    together = torch.cat(operands).unflatten(0, (len(batch), _OPERANDS + most))
+    results = torch.bmm(_matrices(batch, _OPERANDS + most).mT, together.flatten(2)).unflatten(2, together.shape[2:])
+    if any(state.free_cells is not None for state in batch):
+        _keep_canvas(batch, results)
+    return list(results[:, :_CARRIED].unbind())
+
+
+def _repeated(rows: Tensor, counts: Sequence[int]) -> Tensor:
+    """Each row so many times."""
+    return torch.cat([row.expand(count, *row.shape[1:]) for row, count in zip(rows.split(1), counts, strict=True)])
+
+
+def _row_weights(batch: Sequence[DenoisingState], rows: Sequence[int]) -> Tensor:
+    """N x 1 x h x w, the weight of each row of the current step's predictions in each cell."""
+    ones = batch[0].carried.new_ones(1, 1, 1, 1).expand(max(rows), 1, *batch[0].carried.shape[2:])
+    return torch.cat(
+        [
+            ones[:count] if state.region_weights is None else state.region_weights[-count:]
+            for state, count in zip(batch, rows, strict=True)
+        ]
+    )
+
+
+def _matrices(batch: Sequence[DenoisingState], length: int) -> Tensor:
+    """N x length x 5, the current step's matrices, with zeros for rows that a pass does not have."""
+    matrices = [state.matrices[state.step, :length] for state in batch]
+    if all(len(matrix) == length for matrix in matrices):
+        return torch.stack(matrices)
+    zeros = matrices[0].new_zeros(length, _RESULTS)
+    padded = [part for matrix in matrices for part in (matrix, zeros[len(matrix) :])]
+    return torch.cat(padded).unflatten(0, (len(batch), length))
+
+
+def _keep_canvas(batch: Sequence[DenoisingState], results: Tensor) -> None:
+    """Put the canvas into those cells of the results' latents that may not change yet."""
+    everywhere = results.new_ones(1, 1, 1, dtype=torch.bool).expand(1, *results.shape[3:])
+    free = torch.stack([everywhere if state.free_cells is None else state.free_cells[state.step] for state in batch])
+    torch.where(free, results[:, 0], results[:, -1], out=results[:, 0])

@@ -2,7 +2,7 @@
 
 Text-to-image and inpainting (Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models, 2022)
 share one loop: passes are begun, advanced any number of times beside any others, and finished. Each has its own
-scheduler, time step, guidance, conditioning and noise, so a picture does not depend on what it was batched with.
+solver, time step, guidance, conditioning and noise, so a picture does not depend on what it was batched with.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from inpaint_server.domain.arrays import Pixels
 from inpaint_server.domain.calls import DiffusionCall, Score
 from inpaint_server.errors import Internal
 from inpaint_server.models.checkpoint import Checkpoint
-from inpaint_server.models.denoising import DenoisingState
+from inpaint_server.models.denoising import DenoisingState, model_inputs, solve
 from inpaint_server.models.device import Device, translate_out_of_memory
 from inpaint_server.models.feature_reuse import evaluate_and_cache, evaluate_shallow
 from inpaint_server.models.memory import MemoryEstimator
@@ -61,14 +61,13 @@ class Diffusion:
         Raises:
             OutOfMemory: the batch does not fit.
         """
-        rows = [len(state.prompt_embeds) for state in batch]
         with translate_out_of_memory():
             predictions, features = self._evaluate(batch)
-            steps = [state.solve(one) for state, one in zip(batch, predictions.split(rows), strict=True)]
-            kept = [_kept_features(state, deep) for state, deep in zip(batch, features.split(rows), strict=True)]
-        for state, step, deep in zip(batch, steps, kept, strict=True):
+            results = solve(batch, predictions)
+            kept = _kept_features(batch, features)
+        for state, carried, deep in zip(batch, results, kept, strict=True):
             state.deep_features = deep
-            state.take(step)
+            state.take(carried)
 
     @torch.inference_mode()
     def finish(self, batch: Sequence[DenoisingState]) -> list[Pixels]:
@@ -105,8 +104,8 @@ class Diffusion:
 
     def max_passes(self, state: DenoisingState) -> int:
         """How many passes like this one fit into the free memory in one evaluation, as measured; at least 1."""
-        rows = self._estimator.max_rows(_unet_key(state.checkpoint), state.model_input[0].numel())
-        return max(1, rows // len(state.prompt_embeds))
+        rows = self._estimator.max_rows(_unet_key(state.checkpoint), state.input_elements)
+        return max(1, rows // state.rows)
 
     def _prompt_agreement(self, call: Score, latents: Tensor) -> float:
         checkpoint = self._preparation.text_to_image
@@ -124,13 +123,9 @@ class Diffusion:
     def _evaluate(self, batch: Sequence[DenoisingState]) -> tuple[Tensor, Tensor]:
         """Predictions and deep features of every row of the batch."""
         unet = batch[0].checkpoint.unet
-        samples = torch.cat([state.model_input.expand(len(state.prompt_embeds), -1, -1, -1) for state in batch])
-        timesteps = torch.cat([state.timestep.float().expand(len(state.prompt_embeds)) for state in batch])
-        prompt_embeds = torch.cat([state.prompt_embeds for state in batch])
+        samples, timesteps, prompt_embeds = model_inputs(batch)
         if batch[0].reuses_features:
-            deep = torch.cat(
-                [state.deep_features[-len(state.prompt_embeds) :] for state in batch if state.deep_features is not None]
-            )
+            deep = torch.cat([state.deep_features[-state.rows :] for state in batch if state.deep_features is not None])
             return evaluate_shallow(unet, samples, timesteps, prompt_embeds, deep), deep
         return self._estimator.run_measured(
             _unet_key(batch[0].checkpoint),
@@ -139,11 +134,15 @@ class Diffusion:
         )
 
 
-def _kept_features(state: DenoisingState, deep: Tensor) -> Tensor | None:
-    """The deep features that later steps of a pass may reuse, after one whose evaluation has these."""
-    if state.caches_features and not state.reuses_features:
-        return deep.clone()  # a view would keep the whole batch's
-    return state.deep_features
+def _kept_features(batch: Sequence[DenoisingState], features: Tensor) -> list[Tensor | None]:
+    """The deep features that later steps of each pass may reuse, after an evaluation that has these.
+
+    Those of a whole batch are copied at once. So each pass keeps the batch's alive, until its next full evaluation.
+    """
+    if not any(state.caches_features for state in batch):
+        return [state.deep_features for state in batch]
+    own = features.clone().split([state.rows for state in batch])  # a view would keep the model's skips as well
+    return [deep if state.caches_features else state.deep_features for state, deep in zip(batch, own, strict=True)]
 
 
 def _unet_key(checkpoint: Checkpoint) -> str:

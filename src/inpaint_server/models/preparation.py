@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -12,11 +12,11 @@ from inpaint_server.cache import Cache
 from inpaint_server.domain.calls import DiffusionCall, Generate, Inpaint
 from inpaint_server.domain.geometry import Size
 from inpaint_server.models.checkpoint import Checkpoint
-from inpaint_server.models.denoising import CanvasLatents, DenoisingState
+from inpaint_server.models.denoising import DenoisingState, step_matrices
 from inpaint_server.models.device import Device
 from inpaint_server.models.memory import MemoryEstimator
-from inpaint_server.models.schedulers import make_scheduler
-from inpaint_server.models.tensors import mask_tensor, picture_tensor
+from inpaint_server.models.solver import MEMORIES, Solver, make_solver
+from inpaint_server.models.tensors import copied_to, mask_tensor, picture_tensor
 
 _FEATHER_CELLS = 2
 """Latent cells over which what is repainted from a canvas fades into what is kept of it."""
@@ -90,24 +90,37 @@ class PassPreparation:
         size = (
             call.size if isinstance(call, Generate) else Size(height=call.canvas.shape[0], width=call.canvas.shape[1])
         )
-        scheduler = make_scheduler(call.sampling.scheduler, checkpoint.noise_schedule)
-        scheduler.set_timesteps(call.sampling.steps, device=self._device.torch_device)
+        strength, prompts = (1.0, 1) if isinstance(call, Generate) else (call.strength, 1 + len(call.regions))
+        solver = make_solver(call.sampling.scheduler, checkpoint.noise_schedule, call.sampling.steps, strength)
         generator = torch.Generator().manual_seed(call.noise_seed)
-        noise = checkpoint.noise(size.height, size.width, generator)
-        state = DenoisingState(
+
+        def draw() -> Tensor:
+            return checkpoint.noise(size.height, size.width, generator)
+
+        noise = self._copied(draw())
+        start = torch.cat([torch.zeros_like(noise) if canvas is None else canvas.float(), noise])
+        carried = torch.zeros_like(noise).repeat(1 + MEMORIES, 1, 1, 1)
+        carried[0] = solver.start[0] * start[0] + solver.start[1] * start[1]
+        return DenoisingState(
             checkpoint=checkpoint,
             sampling=call.sampling,
-            scheduler=scheduler,
-            latents=noise * scheduler.init_noise_sigma,
+            inputs=self._copied(torch.stack([solver.timesteps, solver.input_scales], dim=1).float()),
+            matrices=self._copied(step_matrices(solver, call.sampling, prompts)),
+            carried=carried,
+            noise=self._copied(_step_noise(solver, draw)).expand(solver.steps, *noise.shape[1:]),
+            canvas=start,
+            free_cells=(
+                self._copied(_free_cells(noise.shape[-2:], call, solver.steps))
+                if isinstance(call, Inpaint) and canvas is not None
+                else None
+            ),
             mask_latents=mask_latents,
             conditioning=self._conditioning(checkpoint, call),
             region_weights=None if isinstance(call, Generate) else self._region_weights(checkpoint, call),
-            generator=generator,
         )
-        if isinstance(call, Inpaint) and canvas is not None:
-            start = CanvasLatents(latents=canvas, noise=noise, change_map=_change_map(canvas, call))
-            state.start_from(start, call.strength)
-        return state
+
+    def _copied(self, tensor: Tensor) -> Tensor:
+        return copied_to(self._device.torch_device, tensor)
 
     def _checkpoint(self, call: DiffusionCall) -> Checkpoint:
         checkpoint = self.text_to_image if isinstance(call, Generate) else self._inpainting
@@ -132,9 +145,10 @@ class PassPreparation:
         return self.embed(checkpoint, [*negative, call.prompt, *(region.prompt for region in regions)])
 
     def _region_weights(self, checkpoint: Checkpoint, call: Inpaint) -> Tensor | None:
-        """P x 1 x h x w: in each latent cell the weight of the prompt, then of each region's; they add up to 1.
+        """Rows x 1 x h x w: in each latent cell the weight of the prompt, then of each region's; they add up to 1.
 
-        A cell that a region's outline crosses is weighted by its pixels on either side.
+        Before them the negative prompt's row, if there is guidance, has the weight 1. A cell that a region's outline
+        crosses is weighted by its pixels on either side.
         """
         if not call.regions:
             return None
@@ -142,8 +156,9 @@ class PassPreparation:
         weights = [torch.ones_like(masks[0])]
         for mask in masks:
             weights = [*(weight * (1 - mask) for weight in weights), mask]
-        cells = functional.avg_pool2d(torch.stack(weights)[:, None], checkpoint.latent_scale)
-        return cells.to(self._device.torch_device, self._device.dtype)
+        negative = [torch.ones_like(masks[0])] if call.sampling.guidance_scale > 1 else []
+        cells = functional.avg_pool2d(torch.stack([*negative, *weights])[:, None], checkpoint.latent_scale)
+        return self._copied(cells)
 
 
 def equal_indices(keys: Sequence[Hashable]) -> list[list[int]]:
@@ -154,10 +169,25 @@ def equal_indices(keys: Sequence[Hashable]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _change_map(canvas: Tensor, call: Inpaint) -> Tensor:
-    """1 x 1 x h x w: 1 well inside what is repainted, less in its outermost cells, 0 where everything is kept."""
-    mask = functional.interpolate(mask_tensor(call.mask)[None], size=canvas.shape[-2:])
+def _step_noise(solver: Solver, draw: Callable[[], Tensor]) -> Tensor:
+    """What a solver adds in each step, steps x 4 x h x w, drawn in their order; 1 x 1 x 1 x 1 if it never adds any."""
+    draws = solver.draws_noise.tolist()
+    if not any(draws):
+        return torch.zeros(1, 1, 1, 1)
+    drawn = [draw() if one else None for one in draws]
+    zeros = torch.zeros_like(next(one for one in drawn if one is not None))
+    return torch.cat([zeros if one is None else one for one in drawn])
+
+
+def _free_cells(size: torch.Size, call: Inpaint, steps: int) -> Tensor:
+    """Which cells may have changed after each step, steps x 1 x h x w booleans.
+
+    Levin and Fried, Differential Diffusion, 2023, algorithm 1. The map says how much a cell may change: 1 well inside
+    what is repainted, less in its outermost cells, 0 where everything is kept.
+    """
+    mask = functional.interpolate(mask_tensor(call.mask)[None], size=size)
     near = functional.avg_pool2d(
         mask, 2 * _FEATHER_CELLS + 1, stride=1, padding=_FEATHER_CELLS, count_include_pad=False
     )
-    return (mask * (2 * near - 1).clamp(min=0)).to(canvas)
+    change_map = mask * (2 * near - 1).clamp(min=0)
+    return torch.cat([change_map > 1 - step / steps for step in range(1, steps + 1)])

@@ -1,9 +1,7 @@
-"""The schedulers by their wire names; each pass has an instance of its own, from the bundle's noise schedule."""
+"""The schedulers by their wire names, made from a bundle's noise schedule."""
 
 from __future__ import annotations
 
-import inspect
-from functools import cache
 from typing import Any
 
 from diffusers import (
@@ -32,7 +30,7 @@ _SCHEDULERS: dict[Scheduler, tuple[Any, dict[str, Any]]] = {
 
 
 def make_scheduler(name: Scheduler, noise_schedule: dict[str, Any]) -> Any:
-    """A new scheduler for one pass: schedulers keep the predictions of earlier steps.
+    """A new scheduler.
 
     Args:
         name: The wire's name.
@@ -40,13 +38,3 @@ def make_scheduler(name: Scheduler, noise_schedule: dict[str, Any]) -> Any:
     """
     kind, options = _SCHEDULERS[name]
     return kind.from_config(noise_schedule, **options)
-
-
-def takes_generator(scheduler: Any) -> bool:
-    """Whether the scheduler draws noise in `step`."""
-    return _step_takes_generator(type(scheduler))
-
-
-@cache
-def _step_takes_generator(kind: Any) -> bool:
-    return "generator" in inspect.signature(kind.step).parameters

@@ -19,6 +19,12 @@ def mask_tensor(mask: PaintMask) -> Tensor:
     return torch.from_numpy((mask > 127).astype(np.float32))[None]
 
 
+def copied_to(device: torch.device, tensor: Tensor) -> Tensor:
+    """A tensor from the CPU on a device, without waiting: on CUDA from pinned memory, since other copies block."""
+    source = tensor.pin_memory() if device.type == "cuda" else tensor
+    return source.to(device, non_blocking=True)
+
+
 def pixels_of(unit: Tensor) -> Pixels:
     """A 3 x H x W tensor, about [0, 1], as H x W x 3 uint8: clamped and rounded."""
     values = unit.float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
