@@ -6,6 +6,7 @@ they need themselves: `gpu` also runs where some of it is missing and comes alon
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import shlex
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
+
+from benchmarks.gpu import wheels as travelling
 
 if TYPE_CHECKING:
     from benchmarks.figures import Part
@@ -76,7 +79,7 @@ def run_gpu(  # noqa: PLR0913 - one parameter for each option a user types
     *,
     out: Annotated[Path, typer.Option(help="Folder for results.jsonl, figures.json, table.md and log.txt.")] = OUT
     / "gpu",
-    wheels: Annotated[
+    wheels: Annotated[  # noqa: ARG001 - `main` has read it
         Path | None, typer.Option(help="Wheels of what this machine lacks.", exists=True, file_okay=False)
     ] = None,
     minutes: Annotated[float, typer.Option(help="The most that all parts may take together.")] = 8,
@@ -87,25 +90,26 @@ def run_gpu(  # noqa: PLR0913 - one parameter for each option a user types
     ] = False,
 ) -> None:
     """Measure on a GPU; results are written as they come. Exit code 1: a part is not whole."""
-    from benchmarks.gpu import wheels as travelling
-
     if list_wheels:
         typer.echo("\n".join(travelling.requirements()))
         return
-    with travelling.unpacked(wheels) as site:
-        if site is not None:
-            sys.path.insert(0, str(site))
-        from benchmarks.gpu import run
+    from benchmarks.gpu import run
 
-        chosen = run.parts(parts or (), device=device, small=small, out=out.absolute())
-        command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
-        outcomes = run.measure(
-            chosen, out=out.absolute(), minutes=minutes, command=command, environment=run.environment(site)
-        )
+    chosen = run.parts(parts or (), device=device, small=small, out=out.absolute())
+    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+    outcomes = run.measure(chosen, out=out.absolute(), minutes=minutes, command=command)
     typer.echo((out / "table.md").read_text())
     if any(outcome.failure for outcome in outcomes):
         raise typer.Exit(1)
 
 
+def main() -> None:
+    """Run a command, with the packages of `--wheels` there from the start: reading the options needs one of them."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--wheels", type=Path)
+    with travelling.on_path(early.parse_known_args()[0].wheels):
+        app()
+
+
 if __name__ == "__main__":
-    app()
+    main()

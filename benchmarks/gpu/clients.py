@@ -9,13 +9,23 @@ from benchmarks.clients import side_by_side
 from benchmarks.cold_start import forget
 from benchmarks.gpu.part import Target
 from benchmarks.gpu.results import Record
-from benchmarks.servers import memory_of, ours
+from benchmarks.servers import OUT, memory_of, ours
 from inpaint_server.models.bundle import find
+
+_LOGGED = 4000
+"""Characters of the end of the server's log that go into the part's."""
 
 
 def measure(target: Target, record: Record) -> None:
     """Start it with an empty page cache, without the front door: a GPU machine may lack Java."""
     forget(find(target.bundle, Path()))
+    try:
+        _measure(target, record)
+    finally:
+        print((OUT / "ours-direct.log").read_text()[-_LOGGED:])
+
+
+def _measure(target: Target, record: Record) -> None:
     with ours("--direct", bundle=target.bundle, INPAINT_DEVICE=target.device) as server:
         record.figure("cold start, exec to /ping 200", server.ready_s, "s", "weights read from the disk")
         memory = memory_of(server.process.pid)

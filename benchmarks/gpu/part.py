@@ -42,6 +42,10 @@ class Target:
         return {"steps": 2} if self.small else {}
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
 def main(
     name: str,
     *,
@@ -55,8 +59,8 @@ def main(
     part: Any = importlib.import_module(f"benchmarks.gpu.{name}")  # after the line above: it imports torch
     part.measure(Target(device=device, small=small, out=out), record)
     if record.failed:
-        raise SystemExit("Some of it failed; the results say what.")
+        raise SystemExit("some of it failed: see the remarks")
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

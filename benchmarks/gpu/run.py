@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -43,9 +44,7 @@ def parts(names: Sequence[str], *, device: str, small: bool, out: Path) -> list[
     ]
 
 
-def measure(
-    chosen: Sequence[Part], *, out: Path, minutes: float, command: str, environment: Mapping[str, str]
-) -> list[Outcome]:
+def measure(chosen: Sequence[Part], *, out: Path, minutes: float, command: str) -> list[Outcome]:
     """Run parts and write their results after each.
 
     Args:
@@ -53,7 +52,6 @@ def measure(
         out: Where the results go: `results.jsonl`, `figures.json`, `table.md`, `log.txt`.
         minutes: The most that all of them may take together.
         command: What is running, for the results.
-        environment: The parts' variables, in addition to this process's own.
     """
     out.mkdir(parents=True, exist_ok=True)
     for name in (results.LINES, "log.txt"):
@@ -64,21 +62,18 @@ def measure(
         left_s = end - time.monotonic()
         if left_s > 0:
             typer.echo(f"{part.name} ...", err=True)
-            outcome = run(part, limit_s=left_s, folder=ROOT, log=out / "log.txt", environment=environment)
+            outcome = run(part, limit_s=left_s, folder=ROOT, log=out / "log.txt", environment=_environment())
         else:
             outcome = Outcome(part=part.name, seconds=0, failure=f"not begun: the {minutes:g} minutes were over")
         outcomes.append(outcome)
         results.write(out, command, outcomes)
         if outcome.failure:
-            typer.echo(f"{part.name}: {outcome.failure}. The others go on.", err=True)
+            typer.echo(f"{part.name}: {outcome.failure}", err=True)
     return outcomes
 
 
-def environment(site: Path | None) -> dict[str, str]:
-    """The parts' variables: this checkout's code whether it is installed or not, and no hub to ask.
-
-    Args:
-        site: A folder of packages that the machine lacks.
-    """
-    paths = [*([site] if site else []), ROOT / "src", ROOT]
-    return {"PYTHONPATH": ":".join(map(str, paths)), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+def _environment() -> dict[str, str]:
+    """The parts' variables: this checkout's code whether it is installed or not, and no hub to ask."""
+    given = os.environ.get("PYTHONPATH", "")  # noqa: TID251 - it stays, behind the checkout
+    paths = [str(ROOT / "src"), str(ROOT), *filter(None, given.split(":"))]
+    return {"PYTHONPATH": ":".join(paths), "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}

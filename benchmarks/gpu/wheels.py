@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -37,13 +39,20 @@ def requirements() -> list[str]:
 
 
 @contextmanager
-def unpacked(folder: Path | None) -> Generator[Path | None]:
-    """A temporary folder for `sys.path` with the content of every wheel in a folder; None where there is no folder."""
+def on_path(folder: Path | None) -> Generator[None]:
+    """Unpack the wheels of a folder to where this process, and those it starts, find them; None: there is no folder."""
     if folder is None:
-        yield None
+        yield
         return
     with TemporaryDirectory(prefix="wheels-") as site:
         for wheel in sorted(folder.glob("*.whl")):
             with zipfile.ZipFile(wheel) as archive:
                 archive.extractall(site)
-        yield Path(site)
+        sys.path.insert(0, site)
+        before = os.environ.get("PYTHONPATH", "")  # noqa: TID251 - what children inherit
+        os.environ["PYTHONPATH"] = f"{site}:{before}"  # noqa: TID251
+        try:
+            yield
+        finally:
+            sys.path.remove(site)
+            os.environ["PYTHONPATH"] = before  # noqa: TID251

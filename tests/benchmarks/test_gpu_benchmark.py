@@ -31,10 +31,10 @@ def part(name: str, code: str, limit_s: float = 60) -> Part:
     return Part(name=name, command=(sys.executable, "-c", _PART % (name, name) + code), limit_s=limit_s)
 
 
-def measure(out: Path, *parts: Part, minutes: float = MINUTES, site: Path | None = None) -> dict[str, Any]:
+def measure(out: Path, *parts: Part, minutes: float = MINUTES) -> dict[str, Any]:
     """Run parts, each with the results' folder as an argument; what `figures.json` says of them."""
     given = [Part(name=one.name, command=(*one.command, str(out)), limit_s=one.limit_s) for one in parts]
-    run.measure(given, out=out, minutes=minutes, command="test", environment=run.environment(site))
+    run.measure(given, out=out, minutes=minutes, command="test")
     return json.loads((out / "figures.json").read_text())["parts"]
 
 
@@ -76,8 +76,8 @@ def test_minutes_bound_all_parts(tmp_path: Path):
 def test_parts_find_packages_of_wheels(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "travelled-1.0-py3-none-any.whl", "w") as archive:
         archive.writestr("travelled.py", "")
-    with wheels.unpacked(tmp_path) as site:
-        parts = measure(tmp_path / "out", part("imports", "import travelled"), site=site)
+    with wheels.on_path(tmp_path):
+        parts = measure(tmp_path / "out", part("imports", "import travelled"))
     assert parts["imports"]["failure"] == ""
 
 
