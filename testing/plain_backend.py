@@ -41,6 +41,7 @@ class PlainBackend:
     """Returns plain colours, records every batch and call, and runs the hooks that a test sets."""
 
     before_step: Callable[[Sequence[PlainPass]], object] = lambda _: None
+    when_idle: Callable[[], bool] = lambda: False
     before_call: Callable[[str, int], object] = lambda _name, _count: None
     gate: threading.Event = field(default_factory=threading.Event)
     batches: list[list[int]] = field(default_factory=list[list[int]])
@@ -93,6 +94,9 @@ class PlainBackend:
     def max_passes(self, state: PlainPass) -> int:
         del state
         return self.capacity
+
+    def idle(self) -> bool:
+        return self.when_idle()
 
     def first_unused_word(self, prompt: str) -> str | None:
         """It reads ten words."""

@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     )
     queue: int = Field(default=32, ge=1, le=1024, description="Most requests that wait; more are answered 503.")
     max_batch: int = Field(default=8, ge=1, le=64, description="Most pictures in one UNet call.")
+    cuda_graphs: Literal["auto", "off"] = Field(
+        default="auto",
+        description="Whether the UNets' kernels are launched together, as CUDA graphs; auto: on CUDA.",
+    )
     photo_cache_mb: float = Field(
         default=256.0, ge=0, description="Cache of Segment Anything's photo embeddings, megabytes; 0: none."
     )

@@ -18,6 +18,7 @@ from inpaint_server.domain.calls import Generate, Segment
 from inpaint_server.domain.geometry import Size
 from inpaint_server.domain.request import AdvertRequest, Sampling
 from inpaint_server.domain.results import Progress
+from inpaint_server.engine import device_loop
 from inpaint_server.engine.device_loop import DeviceLoop
 from inpaint_server.engine.engine import Engine
 from inpaint_server.engine.work import PassWork, SingleCallWork
@@ -139,6 +140,22 @@ def test_idle_listener_is_called_once_after_last_request(backend: PlainBackend):
     engine.drain()
 
 
+def test_backend_prepares_only_while_nothing_is_to_be_done(backend: PlainBackend, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(device_loop, "IDLE_S", 0.01)
+    steps_done: list[int] = []
+    prepared = threading.Event()
+
+    def prepare() -> bool:
+        steps_done.append(len(backend.batches))
+        if len(steps_done) == 3:
+            prepared.set()
+        return not prepared.is_set()
+
+    backend.when_idle = prepare
+    run_together(backend, [background(1, steps=20)], max_batch=1, until=prepared)
+    assert steps_done == [20, 20, 20], "not between two steps, and until there was no more to prepare"
+
+
 def background(seed: int, steps: int, side: int = 64) -> PassWork[PlainPass]:
     """A pass as the device loop receives it."""
     call = Generate(
@@ -157,14 +174,20 @@ def photo_to_segment() -> SingleCallWork:
 
 
 def run_together(
-    backend: PlainBackend, works: Sequence[PassWork[PlainPass] | SingleCallWork], *, max_batch: int
+    backend: PlainBackend,
+    works: Sequence[PassWork[PlainPass] | SingleCallWork],
+    *,
+    max_batch: int,
+    until: threading.Event | None = None,
 ) -> None:
-    """Run works that wait together, until each has its result or its error."""
+    """Run works that wait together, until each has its result or its error, and then `until` an event."""
     device = DeviceLoop(backend, max_batch=max_batch)
     submit_all(device, works)
     device.start()
     for work in works:
         work.future.exception(WAIT_S)
+    if until is not None:
+        assert until.wait(WAIT_S)
     device.stop()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,8 +16,13 @@ from inpaint_server.domain.geometry import Size
 from inpaint_server.models import bundle as bundles
 from inpaint_server.models.architectures import of_bundle, of_stable_diffusion_15
 from inpaint_server.models.backend import TorchBackend
-from inpaint_server.models.cost import measure
+from inpaint_server.models.cost import measure, with_peak_bytes
+from inpaint_server.models.device import choose
+from inpaint_server.models.feature_reuse import evaluate_and_cache, evaluate_shallow
+from inpaint_server.models.graphs import ROWS, CapturedCalls
+from inpaint_server.models.memory import MemoryEstimator
 from inpaint_server.models.plan import ACCELERATORS, make_plan
+from testing.recorded_calls import RecordedCalls
 
 A10G = ACCELERATORS["a10g"]
 SMALL = Size(height=256, width=256)
@@ -50,6 +56,27 @@ def test_plan_equals_measured_forward_passes(forwards: dict[str, Any]):
     assert stages["generate backgrounds"].operations == pytest.approx(unet.operations, rel=0.01)
     assert stages["generate backgrounds"].activation_bytes == pytest.approx(unet.activation_bytes, rel=0.1)
     assert stages["decode canvases"].operations == decode.operations
+
+
+@torch.inference_mode()
+def test_plan_counts_cuda_graphs(backend: TorchBackend):
+    """Buffers as they are allocated; the pool against the peak of the largest call's own tensors."""
+    calls, peaks = CapturedCalls(MemoryEstimator(choose("cpu", "float32")), RecordedCalls()), list[int]()
+    for checkpoint in (backend.text_to_image, backend.inpainting):
+        unet: Any = checkpoint.unet
+        side = unet.config["sample_size"]
+        row = torch.zeros(1, unet.config["in_channels"], side, side), torch.zeros(1), checkpoint.embed("", 1)
+        full, shallow = partial(evaluate_and_cache, unet), partial(evaluate_shallow, unet)
+        calls.capture_rows(f"full {id(unet)}", full, *row, max_rows=1)
+        calls.capture_rows(f"shallow {id(unet)}", shallow, *row, full(*row)[1], max_rows=1)
+        peaks.append(
+            with_peak_bytes(
+                lambda full=full, row=row: full(*(one.repeat(ROWS[-1], *[1] * (one.dim() - 1)) for one in row))
+            )[1]
+        )
+    plan = make_plan(of_bundle(bundles.open_bundle(bundles.DEMO)), size=SMALL, batch=1, steps=1, dtype=torch.float32)
+    assert plan.graph_bytes - calls.buffer_bytes == pytest.approx(max(peaks), rel=0.1)
+    assert plan.peak_bytes > plan.weight_bytes + plan.graph_bytes
 
 
 def test_plan_of_stable_diffusion_equals_published_figures():

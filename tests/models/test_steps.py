@@ -19,6 +19,7 @@ from inpaint_server.models import diffusion
 from inpaint_server.models.bundle import DEMO, open_bundle
 from inpaint_server.models.device import Device
 from inpaint_server.models.diffusion import Diffusion
+from inpaint_server.models.graphs import CapturedCalls
 from inpaint_server.models.layout import INPAINTING, TEXT_TO_IMAGE
 from inpaint_server.models.loading import load_checkpoint
 from inpaint_server.models.memory import MemoryEstimator
@@ -70,7 +71,7 @@ def accelerated() -> Diffusion:
     bundle, estimator = open_bundle(DEMO), MemoryEstimator(ACCELERATOR)
     checkpoints = [load_checkpoint(bundle, name, ACCELERATOR) for name in (TEXT_TO_IMAGE, INPAINTING)]
     preparation = PassPreparation(checkpoints[0], checkpoints[1], ACCELERATOR, estimator, cache_bytes=10**9)
-    return Diffusion(preparation, ACCELERATOR, estimator)
+    return Diffusion(preparation, ACCELERATOR, estimator, CapturedCalls(estimator, None))
 
 
 def without_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +80,7 @@ def without_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def evaluate(_unet: Any, samples: Tensor, timesteps: Tensor, prompt_embeds: Tensor, *deep: Tensor) -> Any:
         assert samples.shape[0] == timesteps.shape[0] == prompt_embeds.shape[0]
         prediction = samples[:, :4]
-        return prediction if deep else (prediction, prediction)
+        return (prediction,) if deep else (prediction, prediction)
 
     monkeypatch.setattr(diffusion, "evaluate_and_cache", evaluate)
     monkeypatch.setattr(diffusion, "evaluate_shallow", evaluate)

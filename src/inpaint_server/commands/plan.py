@@ -50,7 +50,8 @@ def report(name: str, device: str, *, size: int | None, batch: int, steps: int) 
             f"{cost.activation_bytes / 1e6:16.1f}{stage.floor_s(target):10.3f}"
         )
     yield (
-        f"weights {plan.weight_bytes / 1e9:.2f} GB, peak {plan.peak_bytes / 1e9:.2f} GB: "
+        f"weights {plan.weight_bytes / 1e9:.2f} GB, CUDA graphs {plan.graph_bytes / 1e9:.2f} GB, "
+        f"peak {plan.peak_bytes / 1e9:.2f} GB: "
         f"{'fits' if plan.fits(target) else 'does not fit'} in {target.memory_bytes / 1e9:.0f} GB"
     )
     yield f"at least {plan.floor_s(target):.2f} s for the batch, by arithmetic and bandwidth alone; not measured"

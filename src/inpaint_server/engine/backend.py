@@ -81,6 +81,10 @@ class ModelBackend(Protocol[D]):
         """How many passes like this one fit into the free memory in one evaluation, as measured; at least 1."""
         ...
 
+    def idle(self) -> bool:
+        """Called while nothing is to be done: prepare one thing for later calls; whether there is more to prepare."""
+        ...
+
     def first_unused_word(self, prompt: str) -> str | None:
         """The word of a prompt from which on it is too long to be used; None: all of it is. Any thread may call it."""
         ...

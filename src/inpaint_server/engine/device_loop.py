@@ -16,7 +16,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import structlog
 
@@ -28,6 +28,9 @@ from inpaint_server.engine.work import PassWork, SingleCallWork
 from inpaint_server.errors import DeviceFailed, InpaintServerError, OutOfMemory
 
 log = structlog.get_logger(__name__)
+IDLE_S: Final = 1.0
+"""Long enough that what is prepared delays no client that sends its requests one after the other."""
+
 W = TypeVar("W", bound=PassWork[Any] | SingleCallWork)
 R = TypeVar("R")
 
@@ -63,6 +66,7 @@ class DeviceLoop(Generic[D]):
         }
         self._inbox: queue.SimpleQueue[Sequence[PassWork[D] | SingleCallWork] | None] = queue.SimpleQueue()
         self._stopping = False
+        self._may_prepare = True
         self._active: deque[PassWork[D]] = deque()
         self._call_timeout_s = call_timeout_s
         self._on_failure = on_failure
@@ -143,18 +147,31 @@ class DeviceLoop(Generic[D]):
             self._step(self._next_batch())
 
     def _take_waiting(self) -> list[PassWork[D] | SingleCallWork]:
-        """Everything in the inbox; blocks only while there is nothing else to do."""
+        """Everything in the inbox; blocks only while there is nothing else to do, and lets the backend prepare then."""
         waiting: list[PassWork[D] | SingleCallWork] = []
         while not self._stopping:
+            idle = not (self._active or waiting)
             try:
-                works = self._inbox.get(block=not (self._active or waiting))
+                works = self._inbox.get(block=idle, timeout=IDLE_S if self._may_prepare else None)
             except queue.Empty:
-                break
+                if not idle:
+                    break
+                self._prepare()
+                continue
+            self._may_prepare = True
             if works is None:
                 self._stopping = True
             else:
                 waiting += works
         return waiting
+
+    def _prepare(self) -> None:
+        """Have the backend prepare one thing, as it asks for while it is idle, until there is no more."""
+        self._call_began = time.monotonic()
+        try:
+            self._may_prepare = self._backend.idle()
+        finally:
+            self._call_began = None
 
     def _call_model(
         self, works: Sequence[SingleCallWork], call_model: Callable[[Sequence[Any]], Sequence[Any]]

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import diffusers.utils.logging
+import torch
 import transformers.utils.logging
 
 from inpaint_server.cache import CacheStats
 from inpaint_server.domain.arrays import Pixels
 from inpaint_server.domain.calls import CheckSafety, DiffusionCall, MaskProposals, Score, Segment, Upscale
+from inpaint_server.domain.geometry import Size
 from inpaint_server.domain.results import ModelCard
-from inpaint_server.errors import BundleError
+from inpaint_server.errors import BundleError, OutOfMemory
 from inpaint_server.models.attention import enable_attention
 from inpaint_server.models.bundle import Bundle
 from inpaint_server.models.denoising import DenoisingState
 from inpaint_server.models.device import Device
 from inpaint_server.models.diffusion import Diffusion
+from inpaint_server.models.graphs import Capture, CapturedCalls
 from inpaint_server.models.layout import INPAINTING, SAFETY_CHECKER, SEGMENTER, TEXT_TO_IMAGE, UPSCALER
 from inpaint_server.models.loading import load_checkpoint
 from inpaint_server.models.memory import MemoryEstimator
@@ -24,6 +28,9 @@ from inpaint_server.models.preparation import PassPreparation
 from inpaint_server.models.safety import SafetyChecker
 from inpaint_server.models.segmenter import Segmenter
 from inpaint_server.models.upscaler import Upscaler
+
+C = TypeVar("C")
+R = TypeVar("R")
 
 
 class TorchBackend:
@@ -38,6 +45,7 @@ class TorchBackend:
         device: Where the models run.
         photo_cache_bytes: Bytes of photo embeddings kept.
         prompt_cache_bytes: Bytes of prompt embeddings kept.
+        capture: Captures the UNets' calls; None: they are made as they are.
 
     Raises:
         BundleError: the weights do not load.
@@ -45,10 +53,17 @@ class TorchBackend:
     """
 
     def __init__(
-        self, bundle: Bundle, device: Device, *, photo_cache_bytes: int = 0, prompt_cache_bytes: int = 0
+        self,
+        bundle: Bundle,
+        device: Device,
+        *,
+        photo_cache_bytes: int = 0,
+        prompt_cache_bytes: int = 0,
+        capture: Capture | None = None,
     ) -> None:
         _silence_libraries()
         estimator = MemoryEstimator(device)
+        self._calls = CapturedCalls(estimator, capture)
         try:
             self.text_to_image = load_checkpoint(bundle, TEXT_TO_IMAGE, device)
             self.inpainting = load_checkpoint(bundle, INPAINTING, device, sharing_with=self.text_to_image)
@@ -58,11 +73,25 @@ class TorchBackend:
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise BundleError(f"The bundle in {bundle.folder} does not load: {error}.") from error
         loaded = (self.text_to_image, self.inpainting)
-        unets = [one.unet for pair in loaded for one in (pair, pair.few_step) if one is not None]
-        attention = enable_attention(unets, [pair.vae for pair in loaded], device)
+        self._checkpoints = [one for pair in loaded for one in (pair, pair.few_step) if one is not None]
+        attention = enable_attention([one.unet for one in self._checkpoints], [pair.vae for pair in loaded], device)
         self._preparation = PassPreparation(self.text_to_image, self.inpainting, device, estimator, prompt_cache_bytes)
-        self._diffusion = Diffusion(self._preparation, device, estimator)
+        self._diffusion = Diffusion(self._preparation, device, estimator, self._calls)
         self.card = ModelCard(bundle=bundle.label, device=device.name, dtype=device.dtype_name, attention=attention)
+
+    def capture(self, size: Size, max_batch: int) -> None:
+        """Capture the UNets' calls for up to `max_batch` guided passes of a size; see `Diffusion.capture`.
+
+        Raises:
+            OutOfMemory: not even one row fits beside the weights.
+        """
+        for checkpoint in self._checkpoints if self._calls.captures else ():
+            self._diffusion.capture(checkpoint, size, max_rows=2 * max_batch)
+
+    @torch.inference_mode()
+    def idle(self) -> bool:
+        """Capture the call asked for most often, if one is asked for often; whether another one waits."""
+        return self._calls.capture_asked()
 
     def prepare(self, call: Segment) -> Segment:
         """The call with its photo hashed and resized; see `Segmenter.prepare`."""
@@ -70,33 +99,33 @@ class TorchBackend:
 
     def segment(self, calls: Sequence[Segment]) -> list[MaskProposals]:
         """Three masks for each call; see `Segmenter.segment`."""
-        return self._segmenter.segment(calls)
+        return self._with_all_memory(self._segmenter.segment, calls)
 
     def score(self, calls: Sequence[Score]) -> list[float]:
         """How well pictures show their prompts; see `Diffusion.score`."""
-        return self._diffusion.score(calls)
+        return self._with_all_memory(self._diffusion.score, calls)
 
     def check_safety(self, calls: Sequence[CheckSafety]) -> list[bool]:
         """Which pictures are unsafe; see `SafetyChecker.check_safety`."""
         assert self._safety is not None, "called only where the bundle has a safety checker"
-        return self._safety.check_safety(calls)
+        return self._with_all_memory(self._safety.check_safety, calls)
 
     def upscale(self, calls: Sequence[Upscale]) -> list[Pixels]:
         """Larger pictures; see `Upscaler.upscale`."""
         assert self._upscaler is not None, "called only where the bundle has an upscaler"
-        return self._upscaler.upscale(calls)
+        return self._with_all_memory(self._upscaler.upscale, calls)
 
     def begin(self, calls: Sequence[DiffusionCall]) -> list[DenoisingState]:
         """Prepare passes; see `Diffusion.begin`."""
-        return self._diffusion.begin(calls)
+        return self._with_all_memory(self._diffusion.begin, calls)
 
     def advance(self, batch: Sequence[DenoisingState]) -> None:
         """One step of every pass of the batch; see `Diffusion.advance`."""
-        self._diffusion.advance(batch)
+        self._with_all_memory(self._diffusion.advance, batch)
 
     def finish(self, batch: Sequence[DenoisingState]) -> list[Pixels]:
         """Decode passes; see `Diffusion.finish`."""
-        return self._diffusion.finish(batch)
+        return self._with_all_memory(self._diffusion.finish, batch)
 
     def max_passes(self, state: DenoisingState) -> int:
         """How many passes like this one fit in one evaluation; see `Diffusion.max_passes`."""
@@ -109,6 +138,15 @@ class TorchBackend:
     def caches(self) -> dict[str, CacheStats]:
         """Statistics of the embeddings' caches: `photos` by Segment Anything, `prompts` by the text encoders."""
         return {"photos": self._segmenter.embeddings.stats, "prompts": self._preparation.embeddings.stats}
+
+    def _with_all_memory(self, method: Callable[[C], R], calls: C) -> R:
+        """Call a method of the models; where memory runs out, again without the captured calls."""
+        try:
+            return method(calls)
+        except OutOfMemory:
+            if not self._calls.give_up():
+                raise
+        return method(calls)
 
 
 def _silence_libraries() -> None:

@@ -8,17 +8,20 @@ solver, time step, guidance, conditioning and noise, so a picture does not depen
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from inpaint_server.domain.arrays import Pixels
 from inpaint_server.domain.calls import DiffusionCall, Score
+from inpaint_server.domain.geometry import Size
 from inpaint_server.errors import Internal
 from inpaint_server.models.checkpoint import Checkpoint
 from inpaint_server.models.denoising import DenoisingState, model_inputs, solve
 from inpaint_server.models.device import Device, translate_out_of_memory
 from inpaint_server.models.feature_reuse import evaluate_and_cache, evaluate_shallow
+from inpaint_server.models.graphs import CapturedCalls
 from inpaint_server.models.memory import MemoryEstimator
 from inpaint_server.models.preparation import PassPreparation, equal_indices
 from inpaint_server.models.scoring import prompt_agreement
@@ -34,12 +37,35 @@ class Diffusion:
         preparation: Prepares them.
         device: Where they run.
         estimator: Measures the memory that calls take.
+        calls: Makes the UNets' calls.
     """
 
-    def __init__(self, preparation: PassPreparation, device: Device, estimator: MemoryEstimator) -> None:
+    def __init__(
+        self, preparation: PassPreparation, device: Device, estimator: MemoryEstimator, calls: CapturedCalls
+    ) -> None:
         self._preparation = preparation
         self._device = device
         self._estimator = estimator
+        self._calls = calls
+
+    @torch.inference_mode()
+    def capture(self, checkpoint: Checkpoint, size: Size, max_rows: int) -> None:
+        """Capture a UNet's evaluations at a picture's size, with and without reuse of features, of up to `max_rows`.
+
+        Raises:
+            OutOfMemory: not even one row fits.
+        """
+        unet, scale = checkpoint.unet, checkpoint.latent_scale
+        with translate_out_of_memory():
+            like = partial(torch.zeros, device=unet.device)
+            samples = like(1, unet.config["in_channels"], size.height // scale, size.width // scale, dtype=unet.dtype)
+            prompt_embeds = like(1, checkpoint.chunk_length + 2, unet.config["cross_attention_dim"], dtype=unet.dtype)
+            row = samples, like(1), prompt_embeds
+            _, deep = evaluate_and_cache(unet, *row)
+        self._calls.capture_rows(_unet_key(checkpoint), partial(evaluate_and_cache, unet), *row, max_rows=max_rows)
+        self._calls.capture_rows(
+            _shallow_key(checkpoint), partial(evaluate_shallow, unet), *row, deep, max_rows=max_rows
+        )
 
     @torch.inference_mode()
     def begin(self, calls: Sequence[DiffusionCall]) -> list[DenoisingState]:
@@ -111,27 +137,24 @@ class Diffusion:
         checkpoint = self._preparation.text_to_image
 
         def evaluate(rows: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
-            return self._estimator.run_measured(
-                _unet_key(checkpoint),
-                rows,
-                lambda samples: checkpoint.unet(samples, timesteps, prompt_embeds, return_dict=False)[0],
-            )
+            full = partial(evaluate_and_cache, checkpoint.unet)
+            return self._calls.run(_unet_key(checkpoint), full, rows, timesteps, prompt_embeds)[0]
 
         prompt_embeds = self._preparation.embed(checkpoint, ["", *(region.prompt for region in call.regions)])
         return prompt_agreement(call, checkpoint, latents, evaluate, prompt_embeds)
 
     def _evaluate(self, batch: Sequence[DenoisingState]) -> tuple[Tensor, Tensor]:
         """Predictions and deep features of every row of the batch."""
-        unet = batch[0].checkpoint.unet
+        checkpoint = batch[0].checkpoint
         samples, timesteps, prompt_embeds = model_inputs(batch)
         if batch[0].reuses_features:
             deep = torch.cat([state.deep_features[-state.rows :] for state in batch if state.deep_features is not None])
-            return evaluate_shallow(unet, samples, timesteps, prompt_embeds, deep), deep
-        return self._estimator.run_measured(
-            _unet_key(batch[0].checkpoint),
-            samples,
-            lambda rows: evaluate_and_cache(unet, rows, timesteps, prompt_embeds),
-        )
+            shallow = partial(evaluate_shallow, checkpoint.unet)
+            inputs = samples, timesteps, prompt_embeds, deep
+            return self._calls.run(_shallow_key(checkpoint), shallow, *inputs)[0], deep
+        full = partial(evaluate_and_cache, checkpoint.unet)
+        predictions, features = self._calls.run(_unet_key(checkpoint), full, samples, timesteps, prompt_embeds)
+        return predictions, features
 
 
 def _kept_features(batch: Sequence[DenoisingState], features: Tensor) -> list[Tensor | None]:
@@ -147,3 +170,7 @@ def _kept_features(batch: Sequence[DenoisingState], features: Tensor) -> list[Te
 
 def _unet_key(checkpoint: Checkpoint) -> str:
     return f"unet {id(checkpoint.unet)}"
+
+
+def _shallow_key(checkpoint: Checkpoint) -> str:
+    return f"shallow {id(checkpoint.unet)}"

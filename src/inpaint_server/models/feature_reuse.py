@@ -30,12 +30,12 @@ def evaluate_and_cache(
         The prediction, N x 4 x h x w, bit for bit the model's own; and the deep features that enter the last two
         layers, N x C x h x w.
     """
-    skip_channels: int = unet.config["block_out_channels"][0]
+    channels = deep_channels(unet)
     cached: list[Tensor] = []
 
     def cache(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         # The layer's input is the deep features, then the first layer's skip.
-        cached.append(inputs[0][:, :-skip_channels])
+        cached.append(inputs[0][:, :channels])
 
     with _layers(unet.up_blocks[-1])[-2][0].register_forward_pre_hook(cache):
         prediction = unet(samples, timesteps, encoder_hidden_states=prompt_embeds, return_dict=False)[0]
@@ -44,7 +44,7 @@ def evaluate_and_cache(
 
 def evaluate_shallow(
     unet: UNet2DConditionModel, samples: Tensor, timesteps: Tensor, prompt_embeds: Tensor, deep_features: Tensor
-) -> Tensor:
+) -> tuple[Tensor]:
     """The evaluation with cached deep features; with those of the same step it equals the full evaluation."""
     time_embeds = unet.time_embedding(unet.get_time_embed(sample=samples, timestep=timesteps))
     first, *_ = _layers(unet.down_blocks[0])
@@ -54,7 +54,12 @@ def evaluate_shallow(
     hidden = _apply(last_but_one, torch.cat([deep_features, inner_skip], dim=1), time_embeds, prompt_embeds)
     hidden = _apply(last, torch.cat([hidden, outer_skip], dim=1), time_embeds, prompt_embeds)
     head: Any = unet  # its type allows a UNet without normalisation; Stable Diffusion's has one
-    return head.conv_out(head.conv_act(head.conv_norm_out(hidden)))
+    return (head.conv_out(head.conv_act(head.conv_norm_out(hidden))),)
+
+
+def deep_channels(unet: UNet2DConditionModel) -> int:
+    """The deep features' channels."""
+    return _layers(unet.up_blocks[-1])[-2][0].in_channels - unet.config["block_out_channels"][0]
 
 
 def _layers(block: Any) -> list[tuple[Any, Any]]:

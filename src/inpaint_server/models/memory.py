@@ -33,18 +33,22 @@ class MemoryEstimator:
     Args:
         device: Where the calls run.
         free_bytes: Returns the bytes that are free; by default the device's.
+
+    Attributes:
+        withheld_bytes: Bytes that seem to be free and are not: the memory pool of captured calls.
     """
 
     def __init__(self, device: Device, free_bytes: Callable[[], int] | None = None) -> None:
         self._device = device.torch_device
         self._free_bytes = free_bytes or (_free_on_cuda if self._device.type == "cuda" else host_memory.free_bytes)
         self._bytes_per_element: dict[str, float] = {}
+        self.withheld_bytes = 0
 
     def max_rows(self, kind: str, elements_per_row: int) -> int:
         """How many rows of so many elements fit into one call; at least 1."""
         if kind not in self._bytes_per_element:
             return 1
-        return rows_that_fit(self._free_bytes(), self._bytes_per_element[kind] * elements_per_row)
+        return rows_that_fit(self._free_bytes() - self.withheld_bytes, self._bytes_per_element[kind] * elements_per_row)
 
     def run_measured(self, kind: str, rows: Tensor, call: Callable[[Tensor], R]) -> R:
         """Call a model with all rows, and record its peak memory."""
@@ -71,7 +75,7 @@ class MemoryEstimator:
 
 
 def _free_on_cuda() -> int:
-    """The driver's free memory, and what the allocator has reserved without using it."""
+    """The driver's free memory, and what the allocator has reserved without using it, the captured calls' pool too."""
     return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ import torch
 from inpaint_server.domain.geometry import Size
 from inpaint_server.models.architectures import Architectures
 from inpaint_server.models.cost import Cost, measure, weight_bytes
+from inpaint_server.models.feature_reuse import deep_channels
+from inpaint_server.models.graphs import ROWS
 
 LATENT_CELL: Final = 8
 
@@ -61,17 +64,19 @@ class Plan:
     Attributes:
         stages: In the order of the pipeline.
         weight_bytes: Of all models; what both checkpoints share counts once.
+        graph_bytes: Of the UNets' CUDA graphs: their memory pool, and the buffers of their inputs and results.
         batch: Adverts in the batch.
     """
 
     stages: tuple[Stage, ...]
     weight_bytes: int
+    graph_bytes: int
     batch: int
 
     @property
     def peak_bytes(self) -> int:
-        """Weights, and the largest activations of any stage."""
-        return self.weight_bytes + max(stage.cost.activation_bytes for stage in self.stages)
+        """Weights, CUDA graphs, and the largest activations of any stage, which may run without its graph."""
+        return self.weight_bytes + self.graph_bytes + max(stage.cost.activation_bytes for stage in self.stages)
 
     def fits(self, device: Accelerator) -> bool:
         """Whether it fits into the device's memory beside the CUDA context."""
@@ -109,9 +114,16 @@ def make_plan(models: Architectures, *, size: Size, batch: int, steps: int, dtyp
             Stage(name="inpaint", calls=2 * steps, cost=_evaluate(inpainting, text, rows, latents, dtype)),
             Stage(name="decode canvases", calls=3 * batch, cost=_decode_canvas(vae, latents, dtype)),
         )
+    evaluations = [stage.cost for stage in stages if stage.name in {"generate backgrounds", "inpaint"}]
+    per_cell = max(cost.activation_bytes for cost in evaluations) / (rows * latents[0] * latents[1])
     copies = ([] if models.shares_text_encoder else [text]) + ([] if models.shares_vae else [vae])
     weights = weight_bytes([models.segmenter, text, vae, background, inpainting])
-    return Plan(stages=stages, weight_bytes=weights + sum(weight_bytes([model]) for model in copies), batch=batch)
+    return Plan(
+        stages=stages,
+        weight_bytes=weights + sum(weight_bytes([model]) for model in copies),
+        graph_bytes=_graph_bytes([background, inpainting], text, per_cell, dtype),
+        batch=batch,
+    )
 
 
 def _evaluate(unet: Any, text: Any, rows: int, latents: tuple[int, int], dtype: torch.dtype) -> Cost:
@@ -120,6 +132,28 @@ def _evaluate(unet: Any, text: Any, rows: int, latents: tuple[int, int], dtype: 
     return measure(
         unet, lambda: unet(samples, torch.empty(rows), encoder_hidden_states=prompt_embeds, return_dict=False)
     )
+
+
+def _graph_bytes(unets: Sequence[Any], text: Any, activation_bytes_per_cell: float, dtype: torch.dtype) -> int:
+    """Of what is captured at start-up: the native size, with and without reuse of features; see `graphs`.
+
+    All share a pool for the activations of the largest call. Each has buffers for the most rows.
+
+    Args:
+        unets: Both.
+        text: The text encoder.
+        activation_bytes_per_cell: Of a row, the larger of both UNets'.
+        dtype: Precision of weights and activations.
+    """
+    total = 0.0
+    for unet in unets:
+        cells = unet.config["sample_size"] ** 2
+        channels = unet.config["in_channels"] + unet.config["out_channels"] + deep_channels(unet)
+        numbers = channels * cells + _tokens(text) * unet.config["cross_attention_dim"]
+        # The deep features are a result of the full evaluation and an input of the shallow one.
+        total += 2 * ROWS[-1] * (numbers * dtype.itemsize + torch.float32.itemsize)
+    pool = ROWS[-1] * max(unet.config["sample_size"] ** 2 for unet in unets) * activation_bytes_per_cell
+    return int(total + pool)
 
 
 def _encode_prompt(text: Any) -> Cost:

@@ -82,14 +82,17 @@ def load_backend(settings: Settings) -> tuple[TorchBackend, BundleDefaults]:
 
     opened = bundle.open_bundle(bundle.find(settings.bundle, settings.model_dir))
     bundle.read_ahead(opened)
-    from inpaint_server.models import backend, device, memory  # torch takes seconds to import
+    from inpaint_server.models import backend, device, graphs, memory  # torch takes seconds to import
 
+    target = device.choose(settings.device, settings.dtype)
     models = backend.TorchBackend(
         opened,
-        device.choose(settings.device, settings.dtype),
+        target,
         photo_cache_bytes=int(settings.photo_cache_mb * 1e6),
         prompt_cache_bytes=int(settings.prompt_cache_mb * 1e6),
+        capture=graphs.capture_for(target) if settings.cuda_graphs == "auto" else None,
     )
+    models.capture(opened.defaults.size, settings.max_batch)
     memory.trim_heap()
     log.info("weights_loaded", bundle=models.card.bundle)
     return models, opened.defaults
