@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ import torch
 from inpaint_server.domain.arrays import Pixels, frozen_array
 from inpaint_server.domain.calls import Generate, Segment
 from inpaint_server.domain.geometry import Point, Size
-from inpaint_server.domain.request import Sampling
+from inpaint_server.domain.request import Sampling, Scheduler
 from inpaint_server.errors import OutOfMemory
 from inpaint_server.models import bundle as bundles
 from inpaint_server.models.backend import TorchBackend
@@ -64,6 +67,22 @@ def test_picture_does_not_depend_on_its_batch(backend: TorchBackend):
     together = run(backend, generate(1), generate(2), generate(3))
     for seed, picture in enumerate(together, start=1):
         assert np.abs(run(backend, generate(seed))[0].astype(int) - picture).mean() < 1
+
+
+@pytest.mark.parametrize("scheduler", get_args(Scheduler))
+def test_no_step_waits_for_gpu(backend: TorchBackend, scheduler: Scheduler):
+    """torch raises where the host would wait for the device. A first pass may wait: its steps choose kernels."""
+    call = replace(generate(1), sampling=replace(generate(1).sampling, scheduler=scheduler))
+    run(backend, call)
+    states = backend.begin([call])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that this check is a prototype
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        while not states[0].done:
+            backend.advance(states)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_photo_is_segmented(backend: TorchBackend):

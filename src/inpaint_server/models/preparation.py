@@ -66,8 +66,7 @@ class PassPreparation:
         """1 x 4 x h x w latents of each 3 x H x W picture in [-1, 1]; those of one size are encoded together."""
         latents: dict[int, Tensor] = {}
         for indices in equal_indices([picture.shape for picture in pictures]):
-            batch = torch.stack([pictures[index] for index in indices])
-            batch = batch.to(self._device.torch_device, self._device.dtype)
+            batch = self._copied(torch.stack([pictures[index] for index in indices])).to(self._device.dtype)
             encoded = self._estimator.run_in_chunks(f"encode {id(checkpoint.vae)}", batch, checkpoint.encode)
             latents.update(zip(indices, encoded.split(1), strict=True))
         return [latents[index] for index in range(len(pictures))]
@@ -134,7 +133,10 @@ class PassPreparation:
         masks = [mask_tensor(call.mask) for call in calls]
         masked = [picture_tensor(call.canvas) * (1 - mask) for call, mask in zip(calls, masks, strict=True)]
         return [
-            torch.cat([functional.interpolate(mask[None], size=latents.shape[-2:]).to(latents), latents], dim=1)
+            torch.cat(
+                [self._copied(functional.interpolate(mask[None], size=latents.shape[-2:])).to(latents.dtype), latents],
+                dim=1,
+            )
             for mask, latents in zip(masks, self.encode(self._inpainting, masked), strict=True)
         ]
 
