@@ -196,8 +196,9 @@ The image contains none unless you build them in. The server is meant for these:
 | Segment Anything, ViT-B, L or H | Apache-2.0 | |
 | the demo bundle in the package | Apache-2.0 | trained by this project on pictures it generated |
 
-A bundle's `bundle.json` names its licence, which `scripts/make_bundle.py` takes as an option: read the licence of your
-copy.
+A bundle's `bundle.json` names its licence, which `inpaint-server bundle make` takes as an option: read the licence of
+your copy. The list of CLIP's tokens in the package (`clip_merges.txt`, for checkpoints that come without one) is
+OpenAI's, under the MIT licence.
 
 ## Packages in the image
 

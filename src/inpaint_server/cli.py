@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from inpaint_server import __version__
+from inpaint_server.commands import bundle as bundles
 from inpaint_server.deploy import commands as deploy
 from inpaint_server.errors import InpaintServerError
 
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 models = typer.Typer(help="Inspect bundles of weights.", no_args_is_help=True)
 app.add_typer(models, name="models")
+app.add_typer(bundles.app, name="bundle")
 app.add_typer(deploy.app, name="deploy")
 
 BundleOption = Annotated[str | None, typer.Option(help="`demo`, or a folder of weights; default: INPAINT_BUNDLE.")]

@@ -84,6 +84,7 @@ def test_readme_blocks_are_all_tested():
     known = (
         *("make demo", "make test", "inpaint-server serve", "curl -F", "inpaint-server generate", "invoke_endpoint"),
         "docker build",  # tests/release checks the Dockerfile without a build
+        "bundle make",  # tests/models/conversion/test_make.py runs it on small checkpoints
     )
     others = [block.code for block in blocks(ROOT / "README.md") if not any(word in block.code for word in known)]
     assert others == []

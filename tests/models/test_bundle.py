@@ -66,7 +66,7 @@ def test_manifest_path_outside_folder_is_reported(copy: Path, path: str):
 
 
 def test_empty_folder_error_names_bundle_maker(tmp_path: Path):
-    assert "make_bundle.py" in verify(tmp_path)[0]
+    assert "inpaint-server bundle make" in verify(tmp_path)[0]
 
 
 @pytest.mark.parametrize("name", ["model.pth", "sam/old.ckpt", "pytorch_model.bin"])

@@ -16,7 +16,7 @@ from inpaint_server.models.layout import INPAINTING, SEGMENTER, TEXT_TO_IMAGE
 from inpaint_server.models.loading import vae_class
 from inpaint_server.models.sam import PUBLISHED, SamConfig, build_sam
 
-_SD15_UNET: Final[dict[str, Any]] = {
+SD15_UNET: Final[dict[str, Any]] = {
     "sample_size": 64,
     "out_channels": 4,
     "layers_per_block": 2,
@@ -26,7 +26,7 @@ _SD15_UNET: Final[dict[str, Any]] = {
     "cross_attention_dim": 768,
     "attention_head_dim": 8,
 }
-_SD15_VAE: Final[dict[str, Any]] = {
+SD15_VAE: Final[dict[str, Any]] = {
     "in_channels": 3,
     "out_channels": 3,
     "latent_channels": 4,
@@ -74,8 +74,8 @@ def of_stable_diffusion_15(sam: str) -> Architectures:
     return _build(
         sam=PUBLISHED[sam],
         text=clip,
-        vae=(AutoencoderKL, _SD15_VAE),
-        unets=({**_SD15_UNET, "in_channels": 4}, {**_SD15_UNET, "in_channels": 9}),
+        vae=(AutoencoderKL, SD15_VAE),
+        unets=({**SD15_UNET, "in_channels": 4}, {**SD15_UNET, "in_channels": 9}),
         shares=(True, True),
     )
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import NotRequired, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -21,6 +24,16 @@ class FileEntry(BaseModel):
     bytes: int = Field(ge=0)
 
 
+class SourceEntry(BaseModel):
+    """A checkpoint that a bundle was made from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(description="Its repository on the hub, or the name of its file or folder.")
+    revision: str | None = Field(default=None, description="The commit of a repository.")
+    sha256: dict[str, str] = Field(description="The checksum of each of its files of weights, by its path in it.")
+
+
 class Manifest(BaseModel):
     """The content of `bundle.json`."""
 
@@ -33,6 +46,7 @@ class Manifest(BaseModel):
     native_size: int = Field(ge=64, le=2048, multiple_of=8, description="Side of the square canvas trained for.")
     guidance_scale: float = Field(default=7.5, ge=0, description="The guidance that suits these models best.")
     segmenter: str = Field(description="Segment Anything's type: vit_b, vit_l, vit_h or custom.")
+    sources: dict[str, SourceEntry] = Field(default={}, description="What it was made from, where that was recorded.")
     files: dict[str, FileEntry]
 
     @field_validator("files")
@@ -53,7 +67,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise BundleError(f"{folder} holds no {MANIFEST}: make a bundle with scripts/make_bundle.py.") from None
+        raise BundleError(f"{folder} holds no {MANIFEST}: make a bundle with `inpaint-server bundle make`.") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
@@ -87,10 +101,26 @@ def verify(folder: Path) -> list[str]:
     return problems
 
 
+class About(TypedDict):
+    """What a manifest says besides its files, as the fields of `Manifest`."""
+
+    name: str
+    version: str
+    licence: str
+    native_size: int
+    guidance_scale: NotRequired[float]
+    sources: NotRequired[dict[str, SourceEntry]]
+
+
 def write_manifest(
-    folder: Path, *, name: str, version: str, licence: str, native_size: int, guidance_scale: float = 7.5
+    folder: Path, known: Mapping[str, FileEntry] = MappingProxyType({}), **about: Unpack[About]
 ) -> Manifest:
     """Compute the checksum of every file in a bundle's folder and write its `bundle.json`.
+
+    Args:
+        folder: The bundle's.
+        known: Files whose checksum was computed when they were written.
+        about: The rest of the manifest.
 
     Raises:
         BundleError: a file that every bundle has is missing, or the folder holds a symbolic link or a pickle.
@@ -100,22 +130,16 @@ def write_manifest(
         if path.is_symlink():
             raise BundleError(f"{path} is a symbolic link: copy the file itself, archives must hold no links.")
         if path.suffix in {".bin", ".ckpt", ".pt", ".pth", ".pkl"}:
-            raise BundleError(f"{path} is a pickle: convert it with scripts/make_bundle.py first.")
+            raise BundleError(f"{path} is a pickle: convert it with `inpaint-server bundle make` first.")
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
     files = {
-        path.relative_to(folder).as_posix(): FileEntry(sha256=sha256(path), bytes=path.stat().st_size) for path in paths
+        name: known.get(name) or FileEntry(sha256=sha256(path), bytes=path.stat().st_size)
+        for name, path in names.items()
     }
     if missing := [required for required in REQUIRED_FILES if required not in files]:
         raise BundleError(f"{folder} has no {missing[0]}: a bundle needs it.")
     segmenter = json.loads((folder / SEGMENTER / "config.json").read_text())["type"]
-    manifest = Manifest(
-        name=name,
-        version=version,
-        licence=licence,
-        native_size=native_size,
-        guidance_scale=guidance_scale,
-        segmenter=segmenter,
-        files=files,
-    )
+    manifest = Manifest(segmenter=segmenter, files=files, **about)
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
     return manifest
 

@@ -1,0 +1,1 @@
+"""From the checkpoints that people have to the models of a bundle."""
