@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from inpaint_server.errors import BundleError
 from inpaint_server.models import bundle as bundles
 from inpaint_server.models.backend import TorchBackend
+from inpaint_server.models.checkpoint import Checkpoint
 from inpaint_server.models.device import choose
 from inpaint_server.models.layout import MANIFEST
 from inpaint_server.models.manifest import verify, write_manifest
@@ -93,10 +94,14 @@ def test_model_dir_is_searched_first(copy: Path):
 
 
 def test_equal_vae_and_text_encoder_are_loaded_once(backend: TorchBackend):
-    ours, theirs = backend.text_to_image, backend.inpainting
-    for component in ("vae", "text_encoder"):
-        pairs = zip(getattr(ours, component).parameters(), getattr(theirs, component).parameters(), strict=True)
-        assert all(one.data_ptr() == other.data_ptr() for one, other in pairs)
+    ours, theirs = (storages(checkpoint) for checkpoint in (backend.text_to_image, backend.inpainting))
+    assert ours == theirs
+
+
+def storages(checkpoint: Checkpoint) -> list[int]:
+    """Where the weights of VAE and text encoders lie."""
+    modules = [checkpoint.vae, *(encoder.model for encoder in checkpoint.prompts.encoders)]
+    return [weight.data_ptr() for module in modules for weight in module.parameters()]
 
 
 def test_no_weight_file_stays_mapped():
@@ -115,7 +120,7 @@ def test_different_vaes_are_loaded_separately(copy: Path):
     backend = TorchBackend(bundles.open_bundle(copy), choose("cpu", "float32"))
     pointers = [next(model.vae.parameters()).data_ptr() for model in (backend.text_to_image, backend.inpainting)]
     assert pointers[0] != pointers[1]
-    assert backend.text_to_image.text_encoder is backend.inpainting.text_encoder
+    assert backend.text_to_image.prompts is backend.inpainting.prompts
 
 
 def test_unknown_vae_class_is_refused_by_name(copy: Path):

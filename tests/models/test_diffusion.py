@@ -188,15 +188,19 @@ def test_prompts_change_picture(backend: TorchBackend):
 
 
 def test_rows_without_guidance(backend: TorchBackend):
-    assert [len(state.prompt_embeds) for state in backend.begin([generate(how=sampling(guidance_scale=1.0))])] == [1]
-    assert [len(state.prompt_embeds) for state in backend.begin([generate(how=sampling(guidance_scale=1.5))])] == [2]
+    assert [len(state.step_conditioning) for state in backend.begin([generate(how=sampling(guidance_scale=1.0))])] == [
+        1
+    ]
+    assert [len(state.step_conditioning) for state in backend.begin([generate(how=sampling(guidance_scale=1.5))])] == [
+        2
+    ]
 
 
 def rows_of_each_step(backend: TorchBackend, call: DiffusionCall) -> list[int]:
     (state,) = backend.begin([call])
     rows: list[int] = []
     while not state.done:
-        rows.append(len(state.prompt_embeds))
+        rows.append(len(state.step_conditioning))
         backend.advance([state])
     return rows
 

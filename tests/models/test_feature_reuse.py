@@ -11,6 +11,9 @@ from torch import Tensor
 
 from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.feature_reuse import evaluate_and_cache, evaluate_shallow
+from inpaint_server.models.prompts import Conditioning
+
+POOLED_CHANNELS = 16
 
 
 def like_stable_diffusion() -> UNet2DConditionModel:
@@ -26,23 +29,46 @@ def like_stable_diffusion() -> UNet2DConditionModel:
     ).eval()
 
 
-@pytest.fixture(params=["text to image", "inpainting", "like Stable Diffusion"])
+def like_sdxl() -> UNet2DConditionModel:
+    """No attention in the outermost blocks, and a pooled embedding and sizes beside the time steps."""
+    kind: Any = UNet2DConditionModel
+    return kind(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        layers_per_block=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=96,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=POOLED_CHANNELS + 6 * 8,
+    ).eval()
+
+
+@pytest.fixture(params=["text to image", "inpainting", "like Stable Diffusion", "like SDXL"])
 def unet(request: pytest.FixtureRequest, backend: TorchBackend) -> UNet2DConditionModel:
     models = {"text to image": backend.text_to_image.unet, "inpainting": backend.inpainting.unet}
-    return models[request.param] if request.param in models else like_stable_diffusion()
+    if request.param in models:
+        return models[request.param]
+    return like_sdxl() if request.param == "like SDXL" else like_stable_diffusion()
 
 
-def inputs(unet: UNet2DConditionModel, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def inputs(unet: UNet2DConditionModel, seed: int = 0) -> tuple[Tensor, Tensor, Conditioning]:
     rng = torch.Generator().manual_seed(seed)
     samples = torch.randn(3, unet.config["in_channels"], 8, 16, generator=rng)
-    return samples, torch.tensor([900.0, 500.0, 20.0]), torch.randn(3, 7, 96, generator=rng)
+    prompt_embeds, pooled = torch.randn(3, 7, 96, generator=rng), torch.randn(3, POOLED_CHANNELS, generator=rng)
+    conditioning = Conditioning(prompt_embeds=prompt_embeds)
+    if unet.config["addition_embed_type"] is not None:
+        conditioning = Conditioning(prompt_embeds=prompt_embeds, pooled=pooled).on_canvas(64, 128)
+    return samples, torch.tensor([900.0, 500.0, 20.0]), conditioning
 
 
 @torch.inference_mode()
 def test_caching_features_keeps_prediction(unet: UNet2DConditionModel):
-    samples, timesteps, prompt_embeds = inputs(unet)
-    plain: Tensor = unet(samples, timesteps, encoder_hidden_states=prompt_embeds, return_dict=False)[0]
-    prediction, _ = evaluate_and_cache(unet, samples, timesteps, prompt_embeds)
+    samples, timesteps, given = inputs(unet)
+    added = {"text_embeds": given.pooled, "time_ids": given.time_ids}
+    plain: Tensor = unet(samples, timesteps, given.prompt_embeds, added_cond_kwargs=added, return_dict=False)[0]
+    prediction, _ = evaluate_and_cache(unet, samples, timesteps, given)
     assert torch.equal(prediction, plain)
 
 

@@ -12,7 +12,7 @@ from inpaint_server.domain.calls import Generate
 from inpaint_server.domain.geometry import Size
 from inpaint_server.domain.request import Sampling
 from inpaint_server.models.backend import TorchBackend
-from inpaint_server.models.checkpoint import MAX_CHUNKS
+from inpaint_server.models.prompts import MAX_CHUNKS
 from testing.passes import run_passes
 
 SHORT = Generate(
@@ -27,14 +27,15 @@ FILLED = ", ".join(["sand"] * 40)
 
 
 def test_long_prompt_is_its_chunks_in_row(backend: TorchBackend):
-    checkpoint = backend.text_to_image
-    ids = checkpoint.tokenizer(FILLED, add_special_tokens=False).input_ids
-    length = checkpoint.chunk_length
-    assert (length, len(ids), checkpoint.chunks(FILLED)) == (30, 79, 3)
-    embeds = checkpoint.embed(FILLED, 3)
+    prompts = backend.text_to_image.prompts
+    tokenizer = prompts.encoders[0].tokenizer
+    ids = tokenizer(FILLED, add_special_tokens=False).input_ids
+    length = prompts.chunk_length
+    assert (length, len(ids), prompts.chunks(FILLED)) == (30, 79, 3)
+    embeds = prompts.embed(FILLED, 3).prompt_embeds
     for number in range(3):
-        text = str(checkpoint.tokenizer.decode(ids[number * length : (number + 1) * length]))
-        part = checkpoint.embed(text, 1)
+        text = str(tokenizer.decode(ids[number * length : (number + 1) * length]))
+        part = prompts.embed(text, 1).prompt_embeds
         torch.testing.assert_close(embeds[:, number * 32 : (number + 1) * 32], part)
 
 
@@ -47,7 +48,7 @@ def test_words_beyond_first_chunk_count(backend: TorchBackend):
 @pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
 def test_positive_and_negative_prompt_have_as_many_chunks(backend: TorchBackend, field: str):
     (state,) = backend.begin([replace(SHORT, **{field: FILLED})])
-    assert state.conditioning.shape[:2] == (2, 3 * 32)
+    assert state.conditioning.prompt_embeds.shape[:2] == (2, 3 * 32)
 
 
 def test_pictures_of_long_and_short_prompts_do_not_depend_on_each_other(backend: TorchBackend):

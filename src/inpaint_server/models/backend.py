@@ -132,8 +132,8 @@ class TorchBackend:
         return self._diffusion.max_passes(state)
 
     def first_unused_word(self, prompt: str) -> str | None:
-        """The word from which on a prompt is not used; see `Checkpoint.first_unused_word`."""
-        return self.text_to_image.first_unused_word(prompt)
+        """The word from which on a prompt is not used; see `PromptEncoder.first_unused_word`."""
+        return self.text_to_image.prompts.first_unused_word(prompt)
 
     def caches(self) -> dict[str, CacheStats]:
         """Statistics of the embeddings' caches: `photos` by Segment Anything, `prompts` by the text encoders."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from inpaint_server.domain.request import Sampling
 from inpaint_server.models.checkpoint import Checkpoint
+from inpaint_server.models.prompts import Conditioning, concatenated
 from inpaint_server.models.solver import MEMORIES, Solver
 
 _CARRIED: Final = 1 + MEMORIES
@@ -43,8 +44,7 @@ class DenoisingState:
         canvas: 2 x C x h x w float32: the canvas that the pass starts from (zeros without one), and its first noise.
         free_cells: n x 1 x h x w booleans: which cells may have changed after each step; None without a canvas.
         mask_latents: 1 x 5 x h x w for inpainting (mask, then the masked picture's latents), else None.
-        conditioning: Rows x tokens x channels: with guidance the negative prompt's embeddings, then the prompt's, then
-            those of each region's prompt.
+        conditioning: A row for the negative prompt where there is guidance, for the prompt, and for each region's.
         region_weights: Rows x 1 x h x w float32, the weight of each row in each cell: 1 for the negative prompt, those
             of the prompts add up to 1; None for one prompt.
         step: Steps done.
@@ -60,7 +60,7 @@ class DenoisingState:
     canvas: Tensor
     free_cells: Tensor | None
     mask_latents: Tensor | None
-    conditioning: Tensor
+    conditioning: Conditioning
     region_weights: Tensor | None
     step: int = 0
     deep_features: Tensor | None = None
@@ -83,7 +83,7 @@ class DenoisingState:
     @property
     def batch_key(self) -> tuple[int, torch.Size, int, bool]:
         """Passes with equal keys can share a model evaluation."""
-        return id(self.checkpoint), self.carried.shape, self.conditioning.shape[1], self.reuses_features
+        return id(self.checkpoint), self.carried.shape, self.conditioning.prompt_embeds.shape[1], self.reuses_features
 
     @property
     def rows(self) -> int:
@@ -92,8 +92,8 @@ class DenoisingState:
         return len(self.conditioning) - (has_negative and not is_guided(self.sampling, self.step, self.steps))
 
     @property
-    def prompt_embeds(self) -> Tensor:
-        """Rows x tokens x channels, the embeddings for each row of the current step's model evaluation."""
+    def step_conditioning(self) -> Conditioning:
+        """That of each row of the current step's model evaluation."""
         return self.conditioning[-self.rows :]
 
     @property
@@ -158,20 +158,19 @@ def step_matrices(solver: Solver, sampling: Sampling, prompts: int) -> Tensor:
     return matrices.float()
 
 
-def model_inputs(batch: Sequence[DenoisingState]) -> tuple[Tensor, Tensor, Tensor]:
+def model_inputs(batch: Sequence[DenoisingState]) -> tuple[Tensor, Tensor, Conditioning]:
     """The current step's model inputs of a batch: a row for each of its passes' rows.
 
     Args:
         batch: Passes of one `batch_key`.
 
     Returns:
-        Samples, N x 4 or 9 x h x w in the model's precision; time steps, N float32; prompt embeddings, N x tokens x
-        channels.
+        Samples, N x 4 or 9 x h x w in the model's precision; time steps, N float32; conditioning, N rows.
     """
     rows = [state.rows for state in batch]
     inputs = torch.stack([state.inputs[state.step] for state in batch])
     scaled = torch.stack([state.carried[0] for state in batch]) * inputs[:, 1, None, None, None]
-    samples = _repeated(scaled.to(batch[0].conditioning.dtype), rows)
+    samples = _repeated(scaled.to(batch[0].conditioning.prompt_embeds.dtype), rows)
     masks = [
         state.mask_latents.expand(count, -1, -1, -1)
         for state, count in zip(batch, rows, strict=True)
@@ -179,8 +178,7 @@ def model_inputs(batch: Sequence[DenoisingState]) -> tuple[Tensor, Tensor, Tenso
     ]
     if masks:
         samples = torch.cat([samples, torch.cat(masks)], dim=1)
-    prompt_embeds = torch.cat([state.prompt_embeds for state in batch])
-    return samples, _repeated(inputs[:, 0], rows), prompt_embeds
+    return samples, _repeated(inputs[:, 0], rows), concatenated([state.step_conditioning for state in batch])
 
 
 def solve(batch: Sequence[DenoisingState], predictions: Tensor) -> list[Tensor]:

@@ -59,12 +59,14 @@ class Diffusion:
         with translate_out_of_memory():
             like = partial(torch.zeros, device=unet.device)
             samples = like(1, unet.config["in_channels"], size.height // scale, size.width // scale, dtype=unet.dtype)
-            prompt_embeds = like(1, checkpoint.chunk_length + 2, unet.config["cross_attention_dim"], dtype=unet.dtype)
-            row = samples, like(1), prompt_embeds
-            _, deep = evaluate_and_cache(unet, *row)
-        self._calls.capture_rows(_unet_key(checkpoint), partial(evaluate_and_cache, unet), *row, max_rows=max_rows)
+            conditioning = self._preparation.embed(checkpoint, [""]).on_canvas(size.height, size.width).tensors
+            _, deep = evaluate_and_cache(unet, samples, like(1), *conditioning)
+        full, shallow = partial(evaluate_and_cache, unet), partial(evaluate_shallow, unet)
         self._calls.capture_rows(
-            _shallow_key(checkpoint), partial(evaluate_shallow, unet), *row, deep, max_rows=max_rows
+            _unet_key(checkpoint), full, samples, like(1), *conditioning, max_rows=max_rows
+        )
+        self._calls.capture_rows(
+            _shallow_key(checkpoint), shallow, samples, like(1), deep, *conditioning, max_rows=max_rows
         )
 
     @torch.inference_mode()
@@ -136,24 +138,28 @@ class Diffusion:
     def _prompt_agreement(self, call: Score, latents: Tensor) -> float:
         checkpoint = self._preparation.text_to_image
 
-        def evaluate(rows: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> Tensor:
-            full = partial(evaluate_and_cache, checkpoint.unet)
-            return self._calls.run(_unet_key(checkpoint), full, rows, timesteps, prompt_embeds)[0]
+        height, width, _ = call.picture.shape
+        prompts = ["", *(region.prompt for region in call.regions)]
+        conditioning = self._preparation.embed(checkpoint, prompts).on_canvas(height, width)
 
-        prompt_embeds = self._preparation.embed(checkpoint, ["", *(region.prompt for region in call.regions)])
-        return prompt_agreement(call, checkpoint, latents, evaluate, prompt_embeds)
+        def predict(samples: Tensor, timesteps: Tensor) -> Tensor:
+            full = partial(evaluate_and_cache, checkpoint.unet)
+            return self._calls.run(_unet_key(checkpoint), full, samples, timesteps, *conditioning.tensors)[0]
+
+        return prompt_agreement(call, checkpoint, latents, predict)
 
     def _evaluate(self, batch: Sequence[DenoisingState]) -> tuple[Tensor, Tensor]:
         """Predictions and deep features of every row of the batch."""
         checkpoint = batch[0].checkpoint
-        samples, timesteps, prompt_embeds = model_inputs(batch)
+        samples, timesteps, conditioning = model_inputs(batch)
         if batch[0].reuses_features:
             deep = torch.cat([state.deep_features[-state.rows :] for state in batch if state.deep_features is not None])
             shallow = partial(evaluate_shallow, checkpoint.unet)
-            inputs = samples, timesteps, prompt_embeds, deep
+            inputs = samples, timesteps, deep, *conditioning.tensors
             return self._calls.run(_shallow_key(checkpoint), shallow, *inputs)[0], deep
         full = partial(evaluate_and_cache, checkpoint.unet)
-        predictions, features = self._calls.run(_unet_key(checkpoint), full, samples, timesteps, prompt_embeds)
+        inputs = samples, timesteps, *conditioning.tensors
+        predictions, features = self._calls.run(_unet_key(checkpoint), full, *inputs)
         return predictions, features
 
 

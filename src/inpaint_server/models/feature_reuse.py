@@ -14,9 +14,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from inpaint_server.models.prompts import Conditioning
+
 
 def evaluate_and_cache(
-    unet: UNet2DConditionModel, samples: Tensor, timesteps: Tensor, prompt_embeds: Tensor
+    unet: UNet2DConditionModel, samples: Tensor, timesteps: Tensor, *conditioning: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The full evaluation, and its deep features.
 
@@ -24,7 +26,7 @@ def evaluate_and_cache(
         unet: The model.
         samples: N x 4 or 9 x h x w.
         timesteps: N.
-        prompt_embeds: N x tokens x channels.
+        conditioning: The tensors of `Conditioning`, N rows each.
 
     Returns:
         The prediction, N x 4 x h x w, bit for bit the model's own; and the deep features that enter the last two
@@ -38,15 +40,20 @@ def evaluate_and_cache(
         cached.append(inputs[0][:, :channels])
 
     with _layers(unet.up_blocks[-1])[-2][0].register_forward_pre_hook(cache):
-        prediction = unet(samples, timesteps, encoder_hidden_states=prompt_embeds, return_dict=False)[0]
+        given = Conditioning(*conditioning)
+        prediction = unet(samples, timesteps, given.prompt_embeds, added_cond_kwargs=given.added, return_dict=False)[0]
     return prediction, cached[0]
 
 
 def evaluate_shallow(
-    unet: UNet2DConditionModel, samples: Tensor, timesteps: Tensor, prompt_embeds: Tensor, deep_features: Tensor
+    unet: UNet2DConditionModel, samples: Tensor, timesteps: Tensor, deep_features: Tensor, *conditioning: Tensor
 ) -> tuple[Tensor]:
     """The evaluation with cached deep features; with those of the same step it equals the full evaluation."""
+    given = Conditioning(*conditioning)
+    prompt_embeds = given.prompt_embeds
     time_embeds = unet.time_embedding(unet.get_time_embed(sample=samples, timestep=timesteps))
+    if given.added is not None:
+        time_embeds = time_embeds + unet.get_aug_embed(time_embeds, prompt_embeds, given.added)
     first, *_ = _layers(unet.down_blocks[0])
     *_, last_but_one, last = _layers(unet.up_blocks[-1])
     outer_skip = unet.conv_in(samples)

@@ -18,6 +18,10 @@ SEGMENTER: Final = "sam"
 FEW_STEP_UNET: Final = "unet-few-step"
 SAFETY_CHECKER: Final = "safety-checker"
 UPSCALER: Final = "upscaler"
+TEXT_ENCODERS: Final = ("text_encoder", "text_encoder_2")
+TOKENIZERS: Final = ("tokenizer", "tokenizer_2")
+"""SDXL has both of each, Stable Diffusion 1 and 2 the first."""
+
 DIFFUSION_WEIGHTS: Final = "diffusion_pytorch_model.safetensors"
 
 REQUIRED_FILES: Final = (

@@ -9,13 +9,14 @@ from typing import Any, Final
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from inpaint_server.errors import BundleError
 from inpaint_server.models.bundle import Bundle
 from inpaint_server.models.checkpoint import Checkpoint
 from inpaint_server.models.device import Device
-from inpaint_server.models.layout import FEW_STEP_UNET, TEXT_TO_IMAGE
+from inpaint_server.models.layout import FEW_STEP_UNET, TEXT_ENCODERS, TEXT_TO_IMAGE, TOKENIZERS
+from inpaint_server.models.prompts import PromptEncoder, TextEncoder
 
 _CONVOLUTION_DIMENSIONS: Final = 4
 
@@ -41,28 +42,59 @@ def load_checkpoint(bundle: Bundle, name: str, device: Device, sharing_with: Che
         bundle: The bundle.
         name: The checkpoint's folder in it.
         device: Where it runs.
-        sharing_with: The other checkpoint: its VAE and text encoder are used where their weights are the same.
+        sharing_with: The other checkpoint: its VAE and text encoders are used where their weights are the same.
     """
     folder = bundle.folder / name
-    if sharing_with is not None and bundle.shares("vae"):
-        vae = sharing_with.vae
-    else:
-        vae = load(vae_class(folder / "vae"), folder / "vae", device)
-    if sharing_with is not None and bundle.shares("text_encoder"):
-        text_encoder = sharing_with.text_encoder
-    else:
-        text_encoder = load(CLIPTextModel, folder / "text_encoder", device)
+    other_vae = sharing_with.vae if sharing_with is not None and bundle.shares("vae") else None
+    other_prompts = sharing_with.prompts if sharing_with is not None and _shares_prompts(bundle) else None
     checkpoint = Checkpoint(
         unet=load(UNet2DConditionModel, folder / "unet", device),
-        vae=vae,
-        text_encoder=text_encoder,
-        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+        vae=other_vae or _load_vae(folder, device),
+        prompts=other_prompts or _load_prompts(folder, device),
         noise_schedule=json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
     )
     if not bundle.has_few_step_weights:
         return checkpoint
     few_step = replace(checkpoint, unet=load(UNet2DConditionModel, folder / FEW_STEP_UNET, device))
     return replace(checkpoint, few_step=few_step)
+
+
+def _shares_prompts(bundle: Bundle) -> bool:
+    return all(map(bundle.shares, TEXT_ENCODERS))
+
+
+def _load_vae(folder: Path, device: Device) -> Any:
+    """The autoencoder; in float32 where its configuration says that half precision overflows, as SDXL's does."""
+    config = json.loads((folder / "vae" / "config.json").read_text())
+    overflows = is_sdxl(folder) and config.get("force_upcast", True) and device.dtype == torch.float16
+    return load(
+        vae_class(folder / "vae"), folder / "vae", replace(device, dtype=torch.float32) if overflows else device
+    )
+
+
+def _load_prompts(folder: Path, device: Device) -> PromptEncoder:
+    """The text encoders: one, or SDXL's two."""
+    kinds = (CLIPTextModel, CLIPTextModelWithProjection) if is_sdxl(folder) else (CLIPTextModel,)
+    encoders = [
+        TextEncoder(
+            model=load(kind, folder / name, device),
+            tokenizer=CLIPTokenizer.from_pretrained(folder / tokenizer, local_files_only=True),
+        )
+        for kind, name, tokenizer in zip(kinds, TEXT_ENCODERS, TOKENIZERS, strict=False)
+    ]
+    return PromptEncoder(encoders, zeros_for_empty=is_sdxl(folder))
+
+
+def is_sdxl(folder: Path) -> bool:
+    """Whether a checkpoint is of SDXL's family, by its UNet's configuration.
+
+    Raises:
+        BundleError: it is of a family that is not served.
+    """
+    added = json.loads((folder / "unet" / "config.json").read_text()).get("addition_embed_type")
+    if added not in {None, "text_time"}:
+        raise BundleError(f"{folder} is conditioned on '{added}': use Stable Diffusion 1, 2 or XL.")
+    return added is not None
 
 
 def load_unet(bundle: Bundle, device: Device) -> UNet2DConditionModel:

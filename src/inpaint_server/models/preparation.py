@@ -15,6 +15,7 @@ from inpaint_server.models.checkpoint import Checkpoint
 from inpaint_server.models.denoising import DenoisingState, step_matrices
 from inpaint_server.models.device import Device
 from inpaint_server.models.memory import MemoryEstimator
+from inpaint_server.models.prompts import Conditioning, concatenated
 from inpaint_server.models.solver import MEMORIES, Solver, make_solver
 from inpaint_server.models.tensors import copied_to, mask_tensor, picture_tensor
 
@@ -41,26 +42,25 @@ class PassPreparation:
         estimator: MemoryEstimator,
         cache_bytes: int = 0,
     ) -> None:
-        self.embeddings: Cache[tuple[int, str, int], Tensor] = Cache(cache_bytes, lambda embeds: embeds.nbytes)
+        self.embeddings: Cache[tuple[int, str, int], Conditioning] = Cache(cache_bytes, lambda one: one.nbytes)
         self.text_to_image = text_to_image
         self._inpainting = inpainting
         self._device = device
         self._estimator = estimator
 
     def begin(self, calls: Sequence[DiffusionCall]) -> list[DenoisingState]:
-        """The states of passes before their first step; the canvases of one size are encoded together."""
+        """The states of passes before their first step; the canvases of one size are encoded together.
+
+        A UNet that sees no mask inpaints as diffusers' pipelines let it: after every step the canvas, under the noise
+        of the next, replaces what is kept.
+        """
         inpaints = [call for call in calls if isinstance(call, Inpaint)]
-        mask_latents = iter(self._mask_latents(inpaints))
-        canvases = [picture_tensor(call.canvas) for call in inpaints if call.strength < 1]
-        latents = iter(self.encode(self._inpainting, canvases))
-        return [
-            self._begin(
-                call,
-                next(mask_latents) if isinstance(call, Inpaint) else None,
-                next(latents) if isinstance(call, Inpaint) and call.strength < 1 else None,
-            )
-            for call in calls
-        ]
+        masked = inpaints if self._inpainting.sees_mask else []
+        kept = [call for call in inpaints if call.strength < 1 or not self._inpainting.sees_mask]
+        mask_latents = dict(zip(map(id, masked), self._mask_latents(masked), strict=True))
+        canvases = self.encode(self._inpainting, [picture_tensor(call.canvas) for call in kept])
+        latents = dict(zip(map(id, kept), canvases, strict=True))
+        return [self._begin(call, mask_latents.get(id(call)), latents.get(id(call))) for call in calls]
 
     def encode(self, checkpoint: Checkpoint, pictures: Sequence[Tensor]) -> list[Tensor]:
         """1 x 4 x h x w latents of each 3 x H x W picture in [-1, 1]; those of one size are encoded together."""
@@ -71,14 +71,14 @@ class PassPreparation:
             latents.update(zip(indices, encoded.split(1), strict=True))
         return [latents[index] for index in range(len(pictures))]
 
-    def embed(self, checkpoint: Checkpoint, prompts: Sequence[str]) -> Tensor:
-        """Embeddings of prompts, prompts x tokens x channels; all have as many chunks as the longest needs."""
-        key = id(checkpoint.text_encoder)
-        chunks = max(checkpoint.chunks(prompt) for prompt in prompts)
-        return torch.cat(
+    def embed(self, checkpoint: Checkpoint, prompts: Sequence[str]) -> Conditioning:
+        """A row for each prompt; all have as many chunks as the longest needs."""
+        encoder = checkpoint.prompts
+        chunks = max(encoder.chunks(prompt) for prompt in prompts)
+        return concatenated(
             [
                 self.embeddings.get_or_compute(
-                    (key, prompt, chunks), lambda prompt=prompt: checkpoint.embed(prompt, chunks)
+                    (id(encoder), prompt, chunks), lambda prompt=prompt: encoder.embed(prompt, chunks)
                 )
                 for prompt in prompts
             ]
@@ -114,7 +114,7 @@ class PassPreparation:
                 else None
             ),
             mask_latents=mask_latents,
-            conditioning=self._conditioning(checkpoint, call),
+            conditioning=self._conditioning(checkpoint, call).on_canvas(size.height, size.width),
             region_weights=None if isinstance(call, Generate) else self._region_weights(checkpoint, call),
         )
 
@@ -140,8 +140,8 @@ class PassPreparation:
             for mask, latents in zip(masks, self.encode(self._inpainting, masked), strict=True)
         ]
 
-    def _conditioning(self, checkpoint: Checkpoint, call: DiffusionCall) -> Tensor:
-        """Rows x tokens x channels: the negative prompt where guidance needs it, the prompt, the regions' prompts."""
+    def _conditioning(self, checkpoint: Checkpoint, call: DiffusionCall) -> Conditioning:
+        """Rows of the negative prompt where guidance needs it, the prompt, and the regions' prompts."""
         regions = () if isinstance(call, Generate) else call.regions
         negative = [call.negative_prompt] if call.sampling.guidance_scale > 1 else []
         return self.embed(checkpoint, [*negative, call.prompt, *(region.prompt for region in regions)])
@@ -185,9 +185,12 @@ def _free_cells(size: torch.Size, call: Inpaint, steps: int) -> Tensor:
     """Which cells may have changed after each step, steps x 1 x h x w booleans.
 
     Levin and Fried, Differential Diffusion, 2023, algorithm 1. The map says how much a cell may change: 1 well inside
-    what is repainted, less in its outermost cells, 0 where everything is kept.
+    what is repainted, 0 where everything is kept, and where the pass starts from the canvas less than 1 in the
+    outermost cells.
     """
     mask = functional.interpolate(mask_tensor(call.mask)[None], size=size)
+    if call.strength == 1:
+        return torch.cat([mask > 1 - step / steps for step in range(1, steps + 1)])
     near = functional.avg_pool2d(
         mask, 2 * _FEATHER_CELLS + 1, stride=1, padding=_FEATHER_CELLS, count_include_pad=False
     )

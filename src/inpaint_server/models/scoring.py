@@ -26,21 +26,18 @@ matters little, with more nothing is left of the picture."""
 
 _NOISE_SEED: Final = 0
 
-Evaluate = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From noised latents, time steps and prompt embeddings, a row each, to the model's predictions."""
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""From noised latents and time steps, a row each for the empty prompt and each region's, to the model's predictions."""
 
 
-def prompt_agreement(
-    call: Score, checkpoint: Checkpoint, latents: Tensor, evaluate: Evaluate, prompt_embeds: Tensor
-) -> float:
+def prompt_agreement(call: Score, checkpoint: Checkpoint, latents: Tensor, predict: Predict) -> float:
     """By how much the prompts improve the prediction of the noise, averaged over regions and noise levels.
 
     Args:
         call: The picture and its regions.
         checkpoint: Stable Diffusion.
         latents: 1 x 4 x h x w, the picture's.
-        evaluate: Calls the model.
-        prompt_embeds: Embeddings of the empty prompt, then of each region's prompt; one row each.
+        predict: Calls the model.
 
     Returns:
         1 - (squared error with the prompt) / (squared error without), at most 1; 0 where no region has a pixel.
@@ -53,9 +50,9 @@ def prompt_agreement(
     for level in _LEVELS:
         timestep = torch.tensor([round(level * steps)], device=latents.device)
         noised = scheduler.add_noise(latents, noise, timestep)
-        count = len(prompt_embeds)
-        rows = (noised.expand(count, -1, -1, -1), timestep.float().expand(count), prompt_embeds)
-        error = (evaluate(*rows) - _target(scheduler, latents, noise, timestep)).float().square().mean(dim=1)
+        count = 1 + len(call.regions)
+        predicted = predict(noised.expand(count, -1, -1, -1), timestep.float().expand(count))
+        error = (predicted - _target(scheduler, latents, noise, timestep)).float().square().mean(dim=1)
         errors = (masks * error[1:]).sum(dim=(1, 2)), (masks * error[:1]).sum(dim=(1, 2))
         gains += [1 - prompted / empty for prompted, empty in zip(*errors, strict=True) if empty > 0]
     return float(torch.stack(gains).mean()) if gains else 0.0

@@ -1,0 +1,147 @@
+"""Stable Diffusion 1, 2 and XL: pictures equal those of diffusers' own pipelines on the same weights and seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLInpaintPipeline,
+    StableDiffusionXLPipeline,
+)
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from PIL import Image
+
+from inpaint_server.domain.arrays import PaintMask, Pixels, frozen_array
+from inpaint_server.domain.calls import DiffusionCall, Generate, Inpaint
+from inpaint_server.domain.geometry import Size
+from inpaint_server.domain.request import Sampling, Scheduler
+from inpaint_server.models import bundle as bundles
+from inpaint_server.models.backend import TorchBackend
+from inpaint_server.models.checkpoint import Checkpoint
+from inpaint_server.models.device import choose
+from inpaint_server.models.schedulers import make_scheduler
+from testing.families import FAMILIES, Family, save_bundle
+from testing.passes import run_passes
+
+SIZE = Size(height=64, width=96)
+SCHEDULERS: tuple[Scheduler, ...] = (
+    *("dpmpp_2m_karras", "dpmpp_2m", "euler", "euler_ancestral", "ddim", "pndm", "lcm", "unipc"),
+)
+NEGATIVE = ("grass", "")
+"""Of the text-to-image call, and of the inpainting call: empty prompts are a case of their own in SDXL."""
+
+
+@pytest.fixture(autouse=True)
+def mode_of_posterior(monkeypatch: pytest.MonkeyPatch) -> None:
+    """diffusers' pipelines draw the canvas's latents from the autoencoder's posterior; this project takes its mode."""
+
+    def mode(posterior: Any, generator: object = None) -> torch.Tensor:  # noqa: ARG001 - as the method has it
+        return posterior.mode()
+
+    monkeypatch.setattr(DiagonalGaussianDistribution, "sample", mode)
+
+
+@pytest.fixture(scope="module")
+def backends(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, TorchBackend]:
+    folder = tmp_path_factory.mktemp("families")
+    return {family: loaded(folder / family, family, family) for family in FAMILIES}
+
+
+def loaded(folder: Path, text_to_image: Family, inpainting: Family) -> TorchBackend:
+    return TorchBackend(bundles.open_bundle(save_bundle(folder, text_to_image, inpainting)), choose("cpu", "float32"))
+
+
+def generate(scheduler: Scheduler = "ddim", seed: int = 1) -> Generate:
+    how = Sampling(steps=4, guidance_scale=4.0, scheduler=scheduler)
+    return Generate(prompt="a wooden table", negative_prompt=NEGATIVE[0], size=SIZE, sampling=how, noise_seed=seed)
+
+
+def inpaint(scheduler: Scheduler = "ddim", seed: int = 2) -> Inpaint:
+    canvas = np.random.default_rng(0).integers(0, 256, (SIZE.height, SIZE.width, 3), dtype=np.uint8)
+    mask = np.zeros((SIZE.height, SIZE.width), np.uint8)
+    mask[30:, 10:] = 255
+    return Inpaint(
+        canvas=Pixels(frozen_array(canvas)),
+        mask=PaintMask(frozen_array(mask)),
+        prompt="sand",
+        negative_prompt=NEGATIVE[1],
+        sampling=generate(scheduler).sampling,
+        noise_seed=seed,
+    )
+
+
+def pipeline(checkpoint: Checkpoint, kinds: tuple[Any, Any], scheduler: Scheduler) -> Any:
+    """diffusers' own pipeline for a checkpoint's models: of the first kind for Stable Diffusion 1 and 2."""
+    (first, *others) = checkpoint.prompts.encoders
+    common = {
+        "vae": checkpoint.vae,
+        "text_encoder": first.model,
+        "tokenizer": first.tokenizer,
+        "unet": checkpoint.unet,
+        "scheduler": make_scheduler(scheduler, checkpoint.noise_schedule),
+    }
+    if others:
+        second = {"text_encoder_2": others[0].model, "tokenizer_2": others[0].tokenizer}
+        made = kinds[1](**common, **second, add_watermarker=False)
+    else:
+        made = kinds[0](**common, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def diffusers_picture(backend: TorchBackend, call: DiffusionCall) -> Image.Image:
+    """What diffusers makes of a call."""
+    common = {
+        "height": SIZE.height,
+        "width": SIZE.width,
+        "num_inference_steps": call.sampling.steps,
+        "guidance_scale": call.sampling.guidance_scale,
+        "negative_prompt": call.negative_prompt or None,
+        "generator": torch.Generator().manual_seed(call.noise_seed),
+    }
+    scheduler = call.sampling.scheduler
+    if isinstance(call, Generate):
+        kinds: tuple[Any, Any] = (StableDiffusionPipeline, StableDiffusionXLPipeline)
+        return pipeline(backend.text_to_image, kinds, scheduler)(call.prompt, **common).images[0]
+    kinds = (StableDiffusionInpaintPipeline, StableDiffusionXLInpaintPipeline)
+    pictures = {"image": Image.fromarray(call.canvas), "mask_image": Image.fromarray(call.mask)}
+    return pipeline(backend.inpainting, kinds, scheduler)(call.prompt, strength=1.0, **pictures, **common).images[0]
+
+
+def difference(one: Any, other: Any) -> int:
+    return int(np.abs(np.asarray(one).astype(int) - np.asarray(other)).max())
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pictures_equal_diffusers_pipelines(backends: dict[Family, TorchBackend], family: Family, scheduler: Scheduler):
+    """Within 1/255: the last bit before rounding depends on the order of two additions."""
+    calls: Sequence[DiffusionCall] = (generate(scheduler), inpaint(scheduler))
+    for call, picture in zip(calls, run_passes(backends[family], *calls), strict=True):
+        assert difference(picture, diffusers_picture(backends[family], call)) <= 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_picture_does_not_depend_on_its_batch(backends: dict[Family, TorchBackend], family: Family):
+    """Within 1/255, since kernels round by batch size."""
+    backend = backends[family]
+    for make in (generate, inpaint):
+        calls = [make("euler"), replace(make("ddim", seed=3), prompt="snow, " * 40), make("unipc", seed=4)]
+        for call, picture in zip(calls, run_passes(backend, *calls), strict=True):
+            assert difference(run_passes(backend, call)[0], picture) <= 1
+
+
+def test_checkpoints_of_two_families_in_one_bundle(backends: dict[Family, TorchBackend], tmp_path: Path):
+    """The background is handed on as a picture, so the second family need not know the first one's latents."""
+    mixed = loaded(tmp_path / "mixed", "xl", "1")
+    pictures = run_passes(mixed, generate(), inpaint())
+    assert difference(pictures[0], run_passes(backends["xl"], generate())[0]) <= 1
+    assert difference(pictures[1], run_passes(backends["1"], inpaint())[0]) <= 1
