@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from inpaint_server.cli import run
 from inpaint_server.errors import BundleError
 from inpaint_server.models.bundle import open_bundle
-from inpaint_server.models.layout import MANIFEST, REQUIRED_FILES, stays_inside
+from inpaint_server.models.layout import MANIFEST, required_files, stays_inside
 from inpaint_server.models.manifest import FileEntry, Manifest, sha256, verify
 
 BundleArgument = Annotated[Path, typer.Argument(help="The bundle's folder.", exists=True, file_okay=False)]
@@ -186,7 +186,7 @@ def _differences(found: Mapping[str, FileEntry], text: bytes) -> list[str]:
     except ValidationError:
         return [f"{MANIFEST} is not a bundle's manifest: make the bundle again"]
     return [
-        *(f"the manifest does not list {path}" for path in REQUIRED_FILES if path not in listed),
+        *(f"the manifest does not list {path}" for path in required_files(listed) if path not in listed),
         *(f"{path} is missing" for path in listed if path not in found),
         *(
             f"{path} is damaged: make the archive again"

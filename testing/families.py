@@ -52,10 +52,11 @@ def save_checkpoint(folder: Path, family: Family, *, in_channels: int, seed: int
     scheduler.save_pretrained(folder / "scheduler")
 
 
-def save_bundle(folder: Path, text_to_image: Family, inpainting: Family) -> Path:
-    """A bundle of two checkpoints and the demo's segmenter."""
+def save_bundle(folder: Path, text_to_image: Family, inpainting: Family | None) -> Path:
+    """A bundle of two checkpoints, or of one that does both, and the demo's segmenter."""
     save_checkpoint(folder / TEXT_TO_IMAGE, text_to_image, in_channels=4)
-    save_checkpoint(folder / INPAINTING, inpainting, in_channels=9)
+    if inpainting is not None:
+        save_checkpoint(folder / INPAINTING, inpainting, in_channels=9)
     shutil.copytree(DEMO / SEGMENTER, folder / SEGMENTER)
     write_manifest(folder, name="random", version="1", licence="none: random numbers", native_size=NATIVE_SIZE)
     return folder

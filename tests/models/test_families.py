@@ -55,7 +55,14 @@ def backends(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, TorchBack
     return {family: loaded(folder / family, family, family) for family in FAMILIES}
 
 
-def loaded(folder: Path, text_to_image: Family, inpainting: Family) -> TorchBackend:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, TorchBackend]:
+    """Bundles whose only checkpoint was not trained for inpainting."""
+    folder = tmp_path_factory.mktemp("alone")
+    return {family: loaded(folder / family, family, None) for family in FAMILIES}
+
+
+def loaded(folder: Path, text_to_image: Family, inpainting: Family | None) -> TorchBackend:
     return TorchBackend(bundles.open_bundle(save_bundle(folder, text_to_image, inpainting)), choose("cpu", "float32"))
 
 
@@ -113,7 +120,8 @@ def diffusers_picture(backend: TorchBackend, call: DiffusionCall) -> Image.Image
         return pipeline(backend.text_to_image, kinds, scheduler)(call.prompt, **common).images[0]
     kinds = (StableDiffusionInpaintPipeline, StableDiffusionXLInpaintPipeline)
     pictures = {"image": Image.fromarray(call.canvas), "mask_image": Image.fromarray(call.mask)}
-    return pipeline(backend.inpainting, kinds, scheduler)(call.prompt, strength=1.0, **pictures, **common).images[0]
+    inpainted = pipeline(backend.inpainting, kinds, scheduler)(call.prompt, strength=1.0, **pictures, **common)
+    return inpainted.images[0]
 
 
 def difference(one: Any, other: Any) -> int:
@@ -129,10 +137,35 @@ def test_pictures_equal_diffusers_pipelines(backends: dict[Family, TorchBackend]
         assert difference(picture, diffusers_picture(backends[family], call)) <= 1
 
 
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_picture_does_not_depend_on_its_batch(backends: dict[Family, TorchBackend], family: Family):
+def test_checkpoint_not_trained_for_it_inpaints_as_diffusers_lets_it(
+    alone: dict[Family, TorchBackend], family: Family, scheduler: Scheduler
+):
+    """Within 1/255: the last bit before rounding depends on the order of two additions."""
+    (picture,) = run_passes(alone[family], inpaint(scheduler))
+    assert difference(picture, diffusers_picture(alone[family], inpaint(scheduler))) <= 1
+
+
+def test_checkpoint_that_does_both_is_in_memory_once(alone: dict[Family, TorchBackend]):
+    backend = alone["xl"]
+    assert weights_of(backend.text_to_image) == weights_of(backend.inpainting)
+    assert len(weights_of(backend.text_to_image)) > 100
+
+
+def weights_of(checkpoint: Checkpoint) -> set[int]:
+    """Where the weights lie."""
+    encoders = [encoder.model for encoder in checkpoint.prompts.encoders]
+    return {
+        weight.data_ptr() for model in (checkpoint.unet, checkpoint.vae, *encoders) for weight in model.parameters()
+    }
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("checkpoints", ["backends", "alone"])
+def test_picture_does_not_depend_on_its_batch(request: pytest.FixtureRequest, checkpoints: str, family: Family):
     """Within 1/255, since kernels round by batch size."""
-    backend = backends[family]
+    backend: TorchBackend = request.getfixturevalue(checkpoints)[family]
     for make in (generate, inpaint):
         calls = [make("euler"), replace(make("ddim", seed=3), prompt="snow, " * 40), make("unipc", seed=4)]
         for call, picture in zip(calls, run_passes(backend, *calls), strict=True):

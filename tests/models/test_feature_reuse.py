@@ -57,9 +57,9 @@ def inputs(unet: UNet2DConditionModel, seed: int = 0) -> tuple[Tensor, Tensor, C
     rng = torch.Generator().manual_seed(seed)
     samples = torch.randn(3, unet.config["in_channels"], 8, 16, generator=rng)
     prompt_embeds, pooled = torch.randn(3, 7, 96, generator=rng), torch.randn(3, POOLED_CHANNELS, generator=rng)
-    conditioning = Conditioning(prompt_embeds=prompt_embeds)
+    conditioning = Conditioning(prompt_embeds)
     if unet.config["addition_embed_type"] is not None:
-        conditioning = Conditioning(prompt_embeds=prompt_embeds, pooled=pooled).on_canvas(64, 128)
+        conditioning = Conditioning(prompt_embeds, pooled).on_canvas(64, 128)
     return samples, torch.tensor([900.0, 500.0, 20.0]), conditioning
 
 
@@ -68,18 +68,23 @@ def test_caching_features_keeps_prediction(unet: UNet2DConditionModel):
     samples, timesteps, given = inputs(unet)
     added = {"text_embeds": given.pooled, "time_ids": given.time_ids}
     plain: Tensor = unet(samples, timesteps, given.prompt_embeds, added_cond_kwargs=added, return_dict=False)[0]
-    prediction, _ = evaluate_and_cache(unet, samples, timesteps, given)
+    prediction, _ = evaluate_and_cache(unet, samples, timesteps, *given.tensors)
     assert torch.equal(prediction, plain)
 
 
 @torch.inference_mode()
 def test_shallow_evaluation_with_current_features_equals_full(unet: UNet2DConditionModel):
-    prediction, deep = evaluate_and_cache(unet, *inputs(unet))
-    assert torch.allclose(evaluate_shallow(unet, *inputs(unet), deep)[0], prediction, atol=1e-5)
+    samples, timesteps, given = inputs(unet)
+    prediction, deep = evaluate_and_cache(unet, samples, timesteps, *given.tensors)
+    (again,) = evaluate_shallow(unet, samples, timesteps, deep, *given.tensors)
+    assert torch.allclose(again, prediction, atol=1e-5)
 
 
 @torch.inference_mode()
 def test_shallow_evaluation_depends_on_its_own_input(unet: UNet2DConditionModel):
-    _, deep = evaluate_and_cache(unet, *inputs(unet))
-    again, other = (evaluate_shallow(unet, *inputs(unet, seed), deep)[0] for seed in (0, 1))
+    samples, timesteps, given = inputs(unet)
+    _, deep = evaluate_and_cache(unet, samples, timesteps, *given.tensors)
+    (again,) = evaluate_shallow(unet, samples, timesteps, deep, *given.tensors)
+    samples, timesteps, given = inputs(unet, seed=1)
+    (other,) = evaluate_shallow(unet, samples, timesteps, deep, *given.tensors)
     assert not torch.allclose(again, other, atol=1e-2)

@@ -97,13 +97,15 @@ def test_rows_between_captured_numbers_are_padded(backend: TorchBackend, calls: 
 
 def test_shallow_replay_takes_features_of_its_call(backend: TorchBackend, calls: CapturedCalls):
     unet = backend.text_to_image.unet
-    shallow, row = partial(evaluate_shallow, unet), unet_inputs(unet, 1)
-    calls.capture_rows("shallow", shallow, *row, evaluate_and_cache(unet, *row)[1], max_rows=2)
+    shallow, (samples, timesteps, prompt_embeds) = partial(evaluate_shallow, unet), unet_inputs(unet, 1)
+    _, deep = evaluate_and_cache(unet, samples, timesteps, prompt_embeds)
+    calls.capture_rows("shallow", shallow, samples, timesteps, deep, prompt_embeds, max_rows=2)
     for seed in (1, 2):
-        inputs = unet_inputs(unet, 2, seed)
-        prediction, deep = evaluate_and_cache(unet, *inputs)
-        assert torch.equal(calls.run("shallow", shallow, *inputs, deep)[0], shallow(*inputs, deep)[0])
-        assert torch.allclose(calls.run("shallow", shallow, *inputs, deep)[0], prediction, atol=1e-5)
+        samples, timesteps, prompt_embeds = unet_inputs(unet, 2, seed)
+        prediction, deep = evaluate_and_cache(unet, samples, timesteps, prompt_embeds)
+        inputs = samples, timesteps, deep, prompt_embeds
+        assert torch.equal(calls.run("shallow", shallow, *inputs)[0], shallow(*inputs)[0])
+        assert torch.allclose(calls.run("shallow", shallow, *inputs)[0], prediction, atol=1e-5)
 
 
 def test_results_outlive_next_call(calls: CapturedCalls):

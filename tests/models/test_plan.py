@@ -33,7 +33,10 @@ STAGES = 6
 def forwards(backend: TorchBackend) -> dict[str, tuple[Any, Callable[[], object]]]:
     """Forward passes of the demo's UNet and decoder, with guidance, at 256 x 256."""
     model: Any = backend.text_to_image
-    samples, prompt_embeds = torch.zeros(2, 4, 32, 32), model.text_encoder(torch.ones(2, 24, dtype=torch.long))[0]
+    samples, prompt_embeds = (
+        torch.zeros(2, 4, 32, 32),
+        model.prompts.encoders[0].model(torch.ones(2, 24, dtype=torch.long))[0],
+    )
     return {
         "unet": (model.unet, lambda: model.unet(samples, torch.zeros(2), encoder_hidden_states=prompt_embeds)),
         "decode": (model.vae, lambda: model.vae.decode(samples[:1])),
@@ -65,10 +68,12 @@ def test_plan_counts_cuda_graphs(backend: TorchBackend):
     for checkpoint in (backend.text_to_image, backend.inpainting):
         unet: Any = checkpoint.unet
         side = unet.config["sample_size"]
-        row = torch.zeros(1, unet.config["in_channels"], side, side), torch.zeros(1), checkpoint.embed("", 1)
+        samples, timesteps = torch.zeros(1, unet.config["in_channels"], side, side), torch.zeros(1)
+        prompt_embeds = checkpoint.prompts.embed("", 1).prompt_embeds
+        row: tuple[torch.Tensor, ...] = (samples, timesteps, prompt_embeds)
         full, shallow = partial(evaluate_and_cache, unet), partial(evaluate_shallow, unet)
         calls.capture_rows(f"full {id(unet)}", full, *row, max_rows=1)
-        calls.capture_rows(f"shallow {id(unet)}", shallow, *row, full(*row)[1], max_rows=1)
+        calls.capture_rows(f"shallow {id(unet)}", shallow, samples, timesteps, full(*row)[1], prompt_embeds, max_rows=1)
         peaks.append(
             with_peak_bytes(
                 lambda full=full, row=row: full(*(one.repeat(ROWS[-1], *[1] * (one.dim() - 1)) for one in row))

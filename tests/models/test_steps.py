@@ -77,13 +77,16 @@ def accelerated() -> Diffusion:
 def without_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the models out, so that what is around them is counted."""
 
-    def evaluate(_unet: Any, samples: Tensor, timesteps: Tensor, prompt_embeds: Tensor, *deep: Tensor) -> Any:
-        assert samples.shape[0] == timesteps.shape[0] == prompt_embeds.shape[0]
-        prediction = samples[:, :4]
-        return (prediction,) if deep else (prediction, prediction)
+    def full(_unet: Any, samples: Tensor, timesteps: Tensor, prompt_embeds: Tensor) -> tuple[Tensor, Tensor]:
+        assert len(samples) == len(timesteps) == len(prompt_embeds)
+        return samples[:, :4], samples[:, :4]
 
-    monkeypatch.setattr(diffusion, "evaluate_and_cache", evaluate)
-    monkeypatch.setattr(diffusion, "evaluate_shallow", evaluate)
+    def shallow(_unet: Any, samples: Tensor, timesteps: Tensor, deep: Tensor, prompt_embeds: Tensor) -> tuple[Tensor]:
+        assert len(samples) == len(timesteps) == len(deep) == len(prompt_embeds)
+        return (samples[:, :4],)
+
+    monkeypatch.setattr(diffusion, "evaluate_and_cache", full)
+    monkeypatch.setattr(diffusion, "evaluate_shallow", shallow)
 
 
 def operations_of_each_step(loop: Diffusion, calls: Sequence[DiffusionCall]) -> list[Operations]:

@@ -20,12 +20,13 @@ from typer.testing import CliRunner
 
 from inpaint_server.errors import BundleError
 from inpaint_server.models import bundle as bundles
-from inpaint_server.models.layout import REQUIRED_FILES
+from inpaint_server.models.layout import required_files
 from inpaint_server.models.manifest import FileEntry, sha256, verify, write_manifest
 from scripts import package_bundle
 
 ROOT = Path(__file__).parents[2]
 UNET_CONFIG = "stable-diffusion/unet/config.json"
+FILES = required_files(["stable-diffusion-inpainting/unet/config.json"])
 PREFIX = package_bundle.Prefix(bucket="models", path="adverts/1/")
 Editor = Callable[[tarfile.TarFile], None]
 
@@ -37,7 +38,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def make_bundle(folder: Path) -> Path:
-    for number, path in enumerate(reversed(REQUIRED_FILES)):
+    for number, path in enumerate(reversed(FILES)):
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f'{{"type": "vit_b", "number": {number}}}')
@@ -99,7 +100,7 @@ def test_archive_is_reproducible(bundle: Path, tmp_path: Path):
 def test_archive_members_are_sorted_and_without_owner(bundle: Path):
     with tarfile.open(archived(bundle)) as tar:
         members = tar.getmembers()
-    assert [member.name for member in members] == [*sorted(REQUIRED_FILES), "bundle.json"]
+    assert [member.name for member in members] == [*sorted(FILES), "bundle.json"]
     traits = {(member.type, member.mode, member.uid, member.gid, member.uname, member.mtime) for member in members}
     assert traits == {(tarfile.REGTYPE, 0o644, 0, 0, "", 315_532_800)}
 
@@ -234,7 +235,7 @@ class Bucket:
 
 def checksums(bundle: Path) -> dict[str, str]:
     """Checksums by path, in the order of the upload."""
-    paths = [*sorted(REQUIRED_FILES), "bundle.json"]
+    paths = [*sorted(FILES), "bundle.json"]
     return {path: base64.b64encode(bytes.fromhex(sha256(bundle / path))).decode() for path in paths}
 
 

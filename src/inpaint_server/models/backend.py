@@ -66,13 +66,17 @@ class TorchBackend:
         self._calls = CapturedCalls(estimator, capture)
         try:
             self.text_to_image = load_checkpoint(bundle, TEXT_TO_IMAGE, device)
-            self.inpainting = load_checkpoint(bundle, INPAINTING, device, sharing_with=self.text_to_image)
+            self.inpainting = (
+                load_checkpoint(bundle, INPAINTING, device, sharing_with=self.text_to_image)
+                if bundle.has_inpainting
+                else self.text_to_image
+            )
             self._segmenter = Segmenter(bundle.folder / SEGMENTER, device, estimator, photo_cache_bytes)
             self._safety = SafetyChecker(bundle.folder / SAFETY_CHECKER, device) if bundle.has(SAFETY_CHECKER) else None
             self._upscaler = Upscaler(bundle.folder / UPSCALER, device, estimator) if bundle.has(UPSCALER) else None
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise BundleError(f"The bundle in {bundle.folder} does not load: {error}.") from error
-        loaded = (self.text_to_image, self.inpainting)
+        loaded = [self.text_to_image, *([self.inpainting] if bundle.has_inpainting else [])]
         self._checkpoints = [one for pair in loaded for one in (pair, pair.few_step) if one is not None]
         attention = enable_attention([one.unet for one in self._checkpoints], [pair.vae for pair in loaded], device)
         self._preparation = PassPreparation(self.text_to_image, self.inpainting, device, estimator, prompt_cache_bytes)

@@ -51,10 +51,15 @@ class Bundle:
         )
 
     @property
+    def has_inpainting(self) -> bool:
+        """Whether it has a checkpoint of its own for inpainting; else the text-to-image checkpoint does both."""
+        return f"{INPAINTING}/unet/config.json" in self.manifest.files
+
+    @property
     def has_few_step_weights(self) -> bool:
-        """Whether both checkpoints have a UNet trained for few steps."""
-        files = (f"{folder}/{FEW_STEP_UNET}/{DIFFUSION_WEIGHTS}" for folder in (TEXT_TO_IMAGE, INPAINTING))
-        return all(file in self.manifest.files for file in files)
+        """Whether every checkpoint has a UNet trained for few steps."""
+        folders = (TEXT_TO_IMAGE, *((INPAINTING,) if self.has_inpainting else ()))
+        return all(f"{folder}/{FEW_STEP_UNET}/{DIFFUSION_WEIGHTS}" in self.manifest.files for folder in folders)
 
     def has(self, model: str) -> bool:
         """Whether it has one of the optional models: `safety-checker`, `upscaler`."""

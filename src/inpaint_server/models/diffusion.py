@@ -62,9 +62,7 @@ class Diffusion:
             conditioning = self._preparation.embed(checkpoint, [""]).on_canvas(size.height, size.width).tensors
             _, deep = evaluate_and_cache(unet, samples, like(1), *conditioning)
         full, shallow = partial(evaluate_and_cache, unet), partial(evaluate_shallow, unet)
-        self._calls.capture_rows(
-            _unet_key(checkpoint), full, samples, like(1), *conditioning, max_rows=max_rows
-        )
+        self._calls.capture_rows(_unet_key(checkpoint), full, samples, like(1), *conditioning, max_rows=max_rows)
         self._calls.capture_rows(
             _shallow_key(checkpoint), shallow, samples, like(1), deep, *conditioning, max_rows=max_rows
         )

@@ -12,7 +12,7 @@ from typing import NotRequired, TypedDict, Unpack
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from inpaint_server.errors import BundleError
-from inpaint_server.models.layout import MANIFEST, REQUIRED_FILES, SEGMENTER, stays_inside
+from inpaint_server.models.layout import MANIFEST, SEGMENTER, required_files, stays_inside
 
 
 class FileEntry(BaseModel):
@@ -76,7 +76,9 @@ def read_manifest(folder: Path) -> Manifest:
 
 def quick_problems(folder: Path, manifest: Manifest) -> list[str]:
     """What is wrong with a bundle as far as names and sizes show, a sentence each; checksums are not compared."""
-    missing = [f"the manifest does not list {path}" for path in REQUIRED_FILES if path not in manifest.files]
+    missing = [
+        f"the manifest does not list {path}" for path in required_files(manifest.files) if path not in manifest.files
+    ]
     return [*missing, *_wrong_sizes(folder, manifest)]
 
 
@@ -136,7 +138,7 @@ def write_manifest(
         name: known.get(name) or FileEntry(sha256=sha256(path), bytes=path.stat().st_size)
         for name, path in names.items()
     }
-    if missing := [required for required in REQUIRED_FILES if required not in files]:
+    if missing := [required for required in required_files(files) if required not in files]:
         raise BundleError(f"{folder} has no {missing[0]}: a bundle needs it.")
     segmenter = json.loads((folder / SEGMENTER / "config.json").read_text())["type"]
     manifest = Manifest(segmenter=segmenter, files=files, **about)
