@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask
 from inpaint_server.imaging.fill import fill_from_surroundings
@@ -47,3 +48,41 @@ def test_fill_keeps_pixels_and_ignores_product_colours():
 def test_fill_of_whole_canvas():
     canvas = noise(60, 80)
     assert fill_from_surroundings(canvas, hole(slice(0, 60), slice(0, 80)), NO_PRODUCT) is canvas
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 1), (2, 2), (61, 83), (64, 64), (100, 33)])
+def test_fill_stays_between_known_colours_at_any_size(shape: tuple[int, int]):
+    rng = np.random.default_rng(0)
+    canvas = rng.integers(80, 121, (*shape, 3), dtype=np.uint8)
+    mask = rng.integers(0, 2, shape, dtype=np.uint8) * 255
+    product = np.where(rng.random(shape) < 0.2, 255, 0).astype(np.uint8)
+    mask[0, 0] = product[0, 0] = 0
+    canvas[(mask > 0) | (product > 0)] = 255
+    filled = fill_from_surroundings(Pixels(canvas), PaintMask(mask), ProductMask(product))
+    assert filled[mask == 0].tobytes() == canvas[mask == 0].tobytes()
+    assert ((filled[mask > 0] >= 80) & (filled[mask > 0] <= 120)).all()
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (30, 41), (59, 79)])
+def test_single_known_pixel_fills_canvas(row: int, column: int):
+    canvas = np.zeros((60, 80, 3), np.uint8)
+    canvas[row, column] = (40, 90, 200)
+    mask = np.full((60, 80), 255, np.uint8)
+    mask[row, column] = 0
+    assert (fill_from_surroundings(Pixels(canvas), PaintMask(mask), NO_PRODUCT) == (40, 90, 200)).all()
+
+
+def test_fill_treats_both_axes_and_directions_alike():
+    canvas = noise(64, 64)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[12:44, 20:60] = 255
+    product = np.zeros((64, 64), np.uint8)
+
+    def fill(turned: np.ndarray, hole: np.ndarray) -> np.ndarray:
+        return fill_from_surroundings(Pixels(turned), PaintMask(hole), ProductMask(product))
+
+    filled = fill(canvas, mask)
+    for turns in (1, 2, 3):
+        turned = np.rot90(fill(np.rot90(canvas, turns), np.rot90(mask, turns)), -turns)
+        # Sums in another order: a value in the middle between two grey levels may round either way.
+        assert np.abs(turned.astype(int) - filled).max() <= 1
