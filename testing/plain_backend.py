@@ -37,12 +37,29 @@ class PlainPass:
 
 
 @dataclass(slots=True, eq=False)
+class PlainPicture:
+    """The colour of a pass, ready when the backend says so."""
+
+    call: DiffusionCall
+    backend: PlainBackend
+
+    def ready(self) -> bool:
+        return self.backend.arrived(self.call)
+
+    def pixels(self) -> Pixels:
+        self.backend.before_pixels(self.call)
+        return _plain(self.call)
+
+
+@dataclass(slots=True, eq=False)
 class PlainBackend:
     """Returns plain colours, records every batch and call, and runs the hooks that a test sets."""
 
     before_step: Callable[[Sequence[PlainPass]], object] = lambda _: None
     when_idle: Callable[[], bool] = lambda: False
     before_call: Callable[[str, int], object] = lambda _name, _count: None
+    arrived: Callable[[DiffusionCall], bool] = lambda _: True
+    before_pixels: Callable[[DiffusionCall], object] = lambda _: None
     gate: threading.Event = field(default_factory=threading.Event)
     batches: list[list[int]] = field(default_factory=list[list[int]])
     calls: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
@@ -87,9 +104,9 @@ class PlainBackend:
         for state in batch:
             state.step += 1
 
-    def finish(self, batch: Sequence[PlainPass]) -> list[Pixels]:
+    def finish(self, batch: Sequence[PlainPass]) -> list[PlainPicture]:
         self._count("finish", batch)
-        return [_plain(state.call) for state in batch]
+        return [PlainPicture(state.call, self) for state in batch]
 
     def max_passes(self, state: PlainPass) -> int:
         del state

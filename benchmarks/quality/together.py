@@ -9,6 +9,7 @@ from inpaint_server.domain.arrays import Pixels
 from inpaint_server.domain.calls import CheckSafety, DiffusionCall, Generate, Score, Segment, Upscale
 from inpaint_server.models.backend import TorchBackend
 from inpaint_server.pipeline import PipelineSteps
+from testing.passes import decoded
 
 T = TypeVar("T")
 
@@ -52,4 +53,4 @@ def paint(backend: TorchBackend, passes: Sequence[DiffusionCall]) -> list[Pixels
     while left := [one for one in under_way if not one.done]:
         first = min(left, key=lambda one: one.step)
         backend.advance([one for one in left if one.batch_key == first.batch_key and one.step == first.step])
-    return backend.finish(under_way)
+    return decoded(backend, under_way)

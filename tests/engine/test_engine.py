@@ -248,6 +248,35 @@ def test_failed_call_does_not_affect_its_batch(backend: PlainBackend, name: str)
     assert [isinstance(work.future.exception(), ValueError) for work in works] == [True, False, False]
 
 
+def test_passes_go_on_while_picture_is_decoded(backend: PlainBackend):
+    backend.arrived = lambda call: call.noise_seed != 1 or len(backend.batches) >= 5
+    steps_done: list[int] = []
+    first, second = background(1, steps=1), background(2, steps=10)
+    first.future.add_done_callback(lambda _: steps_done.append(len(backend.batches)))
+    run_together(backend, [first, second], max_batch=4)
+    assert steps_done == [5]
+    assert backend.batches == [[1, 2], *[[2]] * 9]
+
+
+def test_idle_device_waits_for_picture(backend: PlainBackend):
+    backend.arrived = lambda _: False
+    works = [background(seed, steps=seed) for seed in (1, 2)]
+    run_together(backend, works, max_batch=4)
+    assert [work.future.exception() for work in works] == [None, None]
+
+
+@pytest.mark.parametrize("error", [Internal("the numbers overflow"), OutOfMemory("make it smaller")])
+def test_picture_that_cannot_be_decoded_fails_alone(backend: PlainBackend, error: Exception):
+    def fail(call: Any) -> None:
+        if call.noise_seed == 2:
+            raise error
+
+    backend.before_pixels = fail
+    works = [background(seed, steps=2) for seed in (1, 2, 3)]
+    run_together(backend, works, max_batch=4)
+    assert [work.future.exception() for work in works] == [None, error, None]
+
+
 def test_step_that_fails_is_not_repeated(backend: PlainBackend):
     def fail(batch: Sequence[PlainPass]) -> None:
         raise ValueError(f"{len(batch)} passes")

@@ -20,6 +20,7 @@ from inpaint_server.errors import OutOfMemory
 from inpaint_server.models import bundle as bundles
 from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.device import choose
+from testing.passes import decoded
 
 pytestmark = [
     pytest.mark.gpu,
@@ -47,7 +48,7 @@ def run(backend: TorchBackend, *calls: Generate) -> list[Pixels]:
     states = backend.begin(calls)
     while not states[0].done:
         backend.advance(states)
-    return backend.finish(states)
+    return decoded(backend, states)
 
 
 def test_weights_are_half_precision_on_gpu(backend: TorchBackend):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
 from inpaint_server.errors import DeviceFailed, OutOfMemory, SettingsError
-from inpaint_server.models.device import choose, translate_out_of_memory
+from inpaint_server.models.device import RunAhead, choose, translate_out_of_memory
 
 
 def test_precision_on_cpu():
@@ -41,3 +45,19 @@ def test_other_runtime_error_is_not_translated():
 def test_sticky_cuda_error_is_device_failure(error: RuntimeError):
     with pytest.raises(DeviceFailed), translate_out_of_memory():
         raise error
+
+
+def test_host_runs_two_steps_ahead_of_device_and_no_more():
+    queued = itertools.count()
+    waited_for: list[int] = []
+
+    def mark() -> Any:
+        number = next(queued)
+        return SimpleNamespace(synchronize=lambda: waited_for.append(number))
+
+    run_ahead = RunAhead(choose("cpu", "float32"), steps=2, mark=mark)
+    seen: list[list[int]] = []
+    for _ in range(4):
+        run_ahead.step_queued()
+        seen.append(list(waited_for))
+    assert seen == [[], [], [0], [0, 1]]

@@ -21,7 +21,7 @@ from inpaint_server.models.bundle import DEMO
 from inpaint_server.models.layout import INPAINTING, TEXT_TO_IMAGE
 from inpaint_server.models.schedulers import make_scheduler
 from testing.operations import Operations
-from testing.passes import run_passes
+from testing.passes import decoded, run_passes
 
 SIZE = Size(height=64, width=96)
 SCHEDULERS: tuple[Scheduler, ...] = (
@@ -130,7 +130,7 @@ def test_canvases_of_several_sizes_keep_their_order(backend: TorchBackend):
     for one in states:
         while not one.done:
             backend.advance([one])
-    together = backend.finish(states)
+    together = decoded(backend, states)
     for call, picture in zip([calls[0], generate(), *calls[1:]], together, strict=True):
         assert difference(run_passes(backend, call)[0], picture) <= 1
 
@@ -141,8 +141,8 @@ def test_pass_joins_batch_at_any_step(backend: TorchBackend):
     backend.advance([early])
     while not late.done:
         backend.advance([one for one in (early, late) if not one.done])
-    assert difference(backend.finish([early])[0], run_passes(backend, generate(1))[0]) <= 1
-    assert difference(backend.finish([late])[0], run_passes(backend, generate(2))[0]) <= 1
+    assert difference(decoded(backend, [early])[0], run_passes(backend, generate(1))[0]) <= 1
+    assert difference(decoded(backend, [late])[0], run_passes(backend, generate(2))[0]) <= 1
 
 
 def test_solver_out_of_memory_changes_nothing(backend: TorchBackend):
@@ -159,7 +159,7 @@ def test_solver_out_of_memory_changes_nothing(backend: TorchBackend):
     for state in states:
         while not state.done:
             backend.advance([state])
-    for call, picture in zip(calls, backend.finish(states), strict=True):
+    for call, picture in zip(calls, decoded(backend, states), strict=True):
         assert difference(run_passes(backend, call)[0], picture) <= 1
 
 

@@ -18,6 +18,7 @@ from inpaint_server.models.device import choose
 from inpaint_server.models.layout import SAFETY_CHECKER, UPSCALER
 from inpaint_server.models.manifest import write_manifest
 from testing.optional_models import save_safety_checker, save_upscaler
+from testing.passes import decoded
 
 
 def picture(seed: int = 0, side: int = 64) -> Pixels:
@@ -66,7 +67,7 @@ def test_score_is_highest_for_own_prompt(backend: TorchBackend):
     while not states[0].done:
         backend.advance(states)
     everywhere = PaintMask(frozen_array(np.full((256, 256), 255, np.uint8)))
-    for shown, prompt in zip(backend.finish(states), prompts, strict=True):
+    for shown, prompt in zip(decoded(backend, states), prompts, strict=True):
         scores = backend.score(
             [Score(picture=shown, regions=(PromptRegion(mask=everywhere, prompt=other),)) for other in prompts]
         )

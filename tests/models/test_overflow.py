@@ -16,6 +16,7 @@ from inpaint_server.domain.request import Sampling
 from inpaint_server.errors import Internal
 from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.checkpoint import Checkpoint
+from testing.passes import decoded
 
 MUCH = 3e3
 
@@ -29,6 +30,12 @@ def overflowing(backend: TorchBackend) -> Checkpoint:
     return replace(backend.text_to_image, vae=vae.half())
 
 
+def generate(seed: int) -> Generate:
+    sampling = Sampling(steps=1, guidance_scale=1.0, scheduler="ddim")
+    size = Size(height=64, width=64)
+    return Generate(prompt="sand", negative_prompt="", size=size, sampling=sampling, noise_seed=seed)
+
+
 def make_overflow(coder: torch.nn.Module) -> None:
     """Scale its first layers up and its last one down again."""
     layers = [layer for layer in coder.modules() if isinstance(layer, torch.nn.Conv2d)]
@@ -37,16 +44,18 @@ def make_overflow(coder: torch.nn.Module) -> None:
     layers[-1].weight.data /= MUCH
 
 
-def test_overflow_in_half_precision_is_decoded_in_float32(overflowing: Checkpoint):
-    latents = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0)).half()
+def test_overflow_in_half_precision_is_decoded_in_float32(backend: TorchBackend, overflowing: Checkpoint):
+    calls = [generate(seed) for seed in (1, 2)]
+    states = [replace(state, checkpoint=overflowing) for state in backend.begin(calls)]
+    in_float32 = replace(overflowing, vae=copy.deepcopy(overflowing.vae).float())
     with torch.inference_mode():
-        decoded = overflowing.decode(latents)
-        scaled = latents / overflowing.vae.config["scaling_factor"]
-        in_half = overflowing.vae.decode(scaled, return_dict=False)[0]
-        wanted = copy.deepcopy(overflowing.vae).float().decode(scaled.float(), return_dict=False)[0]
-    assert not in_half.isfinite().all(), "the test needs an overflow"
-    assert torch.equal(decoded, wanted)
-    assert overflowing.vae.dtype == torch.float16, "the next picture is decoded in half precision again"
+        assert not overflowing.decode(states[0].latents.half()).isfinite().all(), "the test needs an overflow"
+    in_half = backend.finish(states)
+    wanted = decoded(backend, [replace(state, checkpoint=in_float32) for state in states])
+    for pending, picture in zip(in_half, wanted, strict=True):
+        assert np.array_equal(pending.pixels(), picture)
+    assert overflowing.vae.dtype == torch.float32, "the next picture is not decoded in half precision first"
+    assert np.array_equal(decoded(backend, states[:1])[0], wanted[0])
 
 
 def test_overflow_in_half_precision_is_encoded_in_float32(backend: TorchBackend):
@@ -64,10 +73,9 @@ def test_overflow_in_half_precision_is_encoded_in_float32(backend: TorchBackend)
 
 
 def test_overflowed_latents_raise_internal_error(backend: TorchBackend):
-    sampling = Sampling(steps=1, guidance_scale=1.0, scheduler="ddim")
-    call = Generate(prompt="sand", negative_prompt="", size=Size(height=64, width=64), sampling=sampling, noise_seed=1)
-    good, bad = backend.begin([call, call])
+    good, bad = backend.begin([generate(1), generate(1)])
     bad.take(bad.carried * float("nan"))
+    for_good, for_bad = backend.finish([good, bad])
     with pytest.raises(Internal, match="INPAINT_DTYPE"):
-        backend.finish([bad])
-    assert np.asarray(backend.finish([good])[0]).std() > 0
+        for_bad.pixels()
+    assert np.asarray(for_good.pixels()).std() > 0, "it is decoded together with the other one"

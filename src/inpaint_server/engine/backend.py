@@ -37,10 +37,22 @@ class PassState(Protocol):
 D = TypeVar("D", bound=PassState)
 
 
+class PendingPicture(Protocol):
+    """A picture that is being decoded while the device goes on."""
+
+    def ready(self) -> bool:
+        """Whether `pixels` returns at once."""
+        ...
+
+    def pixels(self) -> Pixels:
+        """The picture; waits for it. Raises `Internal` where the pass's numbers overflowed, or `OutOfMemory`."""
+        ...
+
+
 class ModelBackend(Protocol[D]):
     """The models on their device. One thread calls it, but for `prepare` and `caches`, which any thread may call.
 
-    The only error of ours that it raises is `OutOfMemory`. Every other method takes calls that run together,
+    The only error of ours that its methods raise is `OutOfMemory`. Every other method takes calls that run together,
     batches them where their sizes allow, and returns the results in the calls' order. A method that raises has changed
     nothing: fewer calls can be tried.
     """
@@ -70,11 +82,11 @@ class ModelBackend(Protocol[D]):
         ...
 
     def advance(self, batch: Sequence[D]) -> None:
-        """Compute one step of every pass of the batch, all of one `batch_key`."""
+        """Compute one step of every pass of the batch, all of one `batch_key`; the last two may still be queued."""
         ...
 
-    def finish(self, batch: Sequence[D]) -> list[Pixels]:
-        """Decode passes that are done."""
+    def finish(self, batch: Sequence[D]) -> Sequence[PendingPicture]:
+        """Start to decode passes that are done."""
         ...
 
     def max_passes(self, state: D) -> int:

@@ -23,7 +23,7 @@ import structlog
 from inpaint_server.cache import Cache
 from inpaint_server.domain.arrays import Pixels
 from inpaint_server.domain.calls import CheckSafety, Generate, Score, Segment, Upscale
-from inpaint_server.engine.backend import D, ModelBackend
+from inpaint_server.engine.backend import D, ModelBackend, PendingPicture
 from inpaint_server.engine.work import PassWork, SingleCallWork
 from inpaint_server.errors import DeviceFailed, InpaintServerError, OutOfMemory
 
@@ -68,6 +68,7 @@ class DeviceLoop(Generic[D]):
         self._stopping = False
         self._may_prepare = True
         self._active: deque[PassWork[D]] = deque()
+        self._pending: list[tuple[PassWork[D], PendingPicture]] = []
         self._call_timeout_s = call_timeout_s
         self._on_failure = on_failure
         self._lock = threading.Lock()
@@ -109,7 +110,7 @@ class DeviceLoop(Generic[D]):
     def _run(self) -> None:
         try:
             # Each turn is a call of its own: a frame that waits for work must not hold references to the last one.
-            while self._active or not self._stopping:
+            while self._active or self._pending or not self._stopping:
                 self._turn()
         except BaseException as error:  # noqa: BLE001 - a thread that ends without a word leaves its callers waiting
             self._fail(f"{type(error).__name__}: {error}")
@@ -137,7 +138,10 @@ class DeviceLoop(Generic[D]):
         self._on_failure()
 
     def _turn(self) -> None:
-        """Run the waiting single calls, one batch for each kind; begin the waiting passes; step one batch."""
+        """Run the waiting single calls, one batch for each kind; begin the waiting passes; step one batch.
+
+        Then end the passes whose pictures have arrived meanwhile.
+        """
         waiting = self._take_waiting()
         for kind, call_model in self._single_calls.items():
             works = [work for work in waiting if isinstance(work, SingleCallWork) and isinstance(work.call, kind)]
@@ -145,12 +149,13 @@ class DeviceLoop(Generic[D]):
         self._begin([work for work in waiting if isinstance(work, PassWork)])
         if self._active:
             self._step(self._next_batch())
+        self._take_pictures()
 
     def _take_waiting(self) -> list[PassWork[D] | SingleCallWork]:
         """Everything in the inbox; blocks only while there is nothing else to do, and lets the backend prepare then."""
         waiting: list[PassWork[D] | SingleCallWork] = []
         while not self._stopping:
-            idle = not (self._active or waiting)
+            idle = not (self._active or self._pending or waiting)
             try:
                 works = self._inbox.get(block=idle, timeout=IDLE_S if self._may_prepare else None)
             except queue.Empty:
@@ -219,12 +224,23 @@ class DeviceLoop(Generic[D]):
                 work.fail(error)
                 continue
             (done if state.done else self._active).append(work)
-        for work, pixels in self._run_batched(
+        self._pending += self._run_batched(
             done, lambda some: self._backend.finish([work.active_state for work in some])
-        ):
-            if isinstance(work.call, Generate):
-                self.generated.put(work.call, pixels)
-            work.end(pixels)
+        )
+
+    def _take_pictures(self) -> None:
+        """End the passes whose pictures have arrived; wait for one only where nothing else is to be done."""
+        busy = bool(self._active) or not self._inbox.empty()
+        for pair in tuple(self._pending):
+            work, picture = pair
+            if busy and not picture.ready():
+                continue
+            busy = True
+            self._pending.remove(pair)
+            for _, pixels in self._run_batched([work], lambda _, picture=picture: [picture.pixels()]):
+                if isinstance(work.call, Generate):
+                    self.generated.put(work.call, pixels)
+                work.end(pixels)
 
     def _advance(self, batch: Sequence[PassWork[D]]) -> list[D]:
         states = [work.active_state for work in batch]

@@ -17,8 +17,9 @@ from inpaint_server.domain.results import ModelCard
 from inpaint_server.errors import BundleError, OutOfMemory
 from inpaint_server.models.attention import enable_attention
 from inpaint_server.models.bundle import Bundle
+from inpaint_server.models.decoding import PendingPicture
 from inpaint_server.models.denoising import DenoisingState
-from inpaint_server.models.device import Device
+from inpaint_server.models.device import Device, RunAhead
 from inpaint_server.models.diffusion import Diffusion
 from inpaint_server.models.graphs import Capture, CapturedCalls
 from inpaint_server.models.layout import INPAINTING, SAFETY_CHECKER, SEGMENTER, TEXT_TO_IMAGE, UPSCALER
@@ -81,6 +82,7 @@ class TorchBackend:
         attention = enable_attention([one.unet for one in self._checkpoints], [pair.vae for pair in loaded], device)
         self._preparation = PassPreparation(self.text_to_image, self.inpainting, device, estimator, prompt_cache_bytes)
         self._diffusion = Diffusion(self._preparation, device, estimator, self._calls)
+        self._run_ahead = RunAhead(device)
         self.card = ModelCard(bundle=bundle.label, device=device.name, dtype=device.dtype_name, attention=attention)
 
     def capture(self, size: Size, max_batch: int) -> None:
@@ -124,11 +126,12 @@ class TorchBackend:
         return self._with_all_memory(self._diffusion.begin, calls)
 
     def advance(self, batch: Sequence[DenoisingState]) -> None:
-        """One step of every pass of the batch; see `Diffusion.advance`."""
+        """One step of every pass of the batch; see `Diffusion.advance`. On CUDA two steps may still be queued then."""
         self._with_all_memory(self._diffusion.advance, batch)
+        self._run_ahead.step_queued()
 
-    def finish(self, batch: Sequence[DenoisingState]) -> list[Pixels]:
-        """Decode passes; see `Diffusion.finish`."""
+    def finish(self, batch: Sequence[DenoisingState]) -> list[PendingPicture]:
+        """Start to decode passes; see `Diffusion.finish`."""
         return self._with_all_memory(self._diffusion.finish, batch)
 
     def max_passes(self, state: DenoisingState) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,28 +60,35 @@ class Checkpoint:
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Latents of N x 3 x H x W pictures in [-1, 1]; of a KL autoencoder the mode, so that it draws no noise."""
-        latents = _without_overflow(self.vae, _encoded, pictures.to(self.vae.dtype)) * self.vae.config["scaling_factor"]
-        return latents.to(pictures.dtype)  # float32 after an overflow; the UNet expects its own precision
+        latents = self._encode(pictures)
+        if self.vae.dtype != torch.float32 and not latents.isfinite().all() and pictures.isfinite().all():
+            self.upcast_autoencoder()
+            latents = self._encode(pictures)
+        scaled = latents * self.vae.config["scaling_factor"]
+        return scaled.to(pictures.dtype)  # the UNet expects its own precision
 
     def decode(self, latents: Tensor) -> Tensor:
-        """N x 3 x H x W pictures, about [-1, 1]."""
-        scaled = (latents / self.vae.config["scaling_factor"]).to(self.vae.dtype)
-        return _without_overflow(self.vae, _decoded, scaled)
+        """N x 3 x H x W pictures, about [-1, 1], in the autoencoder's precision; not finite where that overflows."""
+        scaled = latents / self.vae.config["scaling_factor"]
+        return self.vae.decode(scaled.to(self.vae.dtype), return_dict=False)[0]
 
+    def upcast_autoencoder(self) -> None:
+        """Compute with the autoencoder in float32 from now on, in every checkpoint that shares it.
 
-def _encoded(vae: Any, pictures: Tensor) -> Tensor:
-    encoded = vae.encode(pictures, return_dict=False)[0]
-    return encoded if isinstance(vae, AutoencoderTiny) else encoded.mode()
+        For after an overflow of half precision, where NaN would become black; what overflowed once will do so again.
+        """
+        vae: Any = self.vae
+        precision = vae.dtype
+        if precision == torch.float32:
+            return
+        log.warning("autoencoder_overflow", dtype=str(precision), from_now_on="float32")
+        try:
+            vae.float()
+        except torch.OutOfMemoryError:
+            vae.to(precision)
+            raise
 
-
-def _decoded(vae: Any, latents: Tensor) -> Tensor:
-    return vae.decode(latents, return_dict=False)[0]
-
-
-def _without_overflow(vae: Autoencoder, call: Callable[[Any, Tensor], Tensor], rows: Tensor) -> Tensor:
-    """Call the autoencoder, and again in float32 where half precision overflows: NaN would become black."""
-    result = call(vae, rows)
-    if result.dtype == torch.float32 or result.isfinite().all() or not rows.isfinite().all():
-        return result
-    log.warning("autoencoder_overflow", dtype=str(vae.dtype), retried_in="float32")
-    return call(copy.deepcopy(vae).float(), rows.float())
+    def _encode(self, pictures: Tensor) -> Tensor:
+        vae: Any = self.vae
+        encoded = vae.encode(pictures.to(vae.dtype), return_dict=False)[0]
+        return encoded if isinstance(vae, AutoencoderTiny) else encoded.mode()

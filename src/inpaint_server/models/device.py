@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import traceback
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 
@@ -59,6 +60,51 @@ def choose(device: DeviceName, precision: PrecisionName) -> Device:
     default = "float16" if kind == "cuda" else "float32"
     dtype: torch.dtype = getattr(torch, default if precision == "auto" else precision)
     return Device(torch_device=torch.device(kind), dtype=dtype)
+
+
+class RunAhead:
+    """Lets the host queue steps before the device has done the earlier ones, but only `steps` of them.
+
+    So the device always has work, and what was decided meanwhile (a request was ended, or another one waits) still
+    comes into effect after a step or two: what is queued cannot be taken back.
+
+    Args:
+        device: Where the steps run.
+        steps: Steps that are queued at most when the host goes on.
+        mark: Marks the end of what is queued; by default with an event on CUDA, and elsewhere nothing is queued.
+    """
+
+    def __init__(self, device: Device, *, steps: int = 2, mark: Callable[[], Mark] | None = None) -> None:
+        self._steps = steps
+        self._mark = mark or (_mark_on_cuda if device.torch_device.type == "cuda" else None)
+        self._marks: deque[Mark] = deque()
+
+    def step_queued(self) -> None:
+        """Wait until no more steps than allowed are queued; called after each.
+
+        Raises:
+            DeviceFailed: the device reported an error after which each further call fails, too.
+        """
+        if self._mark is None:
+            return
+        with translate_out_of_memory():
+            self._marks.append(self._mark())
+            if len(self._marks) > self._steps:
+                self._marks.popleft().synchronize()
+
+
+class Mark(Protocol):
+    """A place in the device's queue."""
+
+    def synchronize(self) -> None:
+        """Wait until the device has come to it."""
+        ...
+
+
+def _mark_on_cuda() -> Mark:
+    event = torch.cuda.Event(blocking=True)  # the waiting thread sleeps, and leaves its core to the others
+    event.record()
+    return event
 
 
 @contextmanager

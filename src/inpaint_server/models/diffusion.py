@@ -13,11 +13,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from inpaint_server.domain.arrays import Pixels
 from inpaint_server.domain.calls import DiffusionCall, Score
 from inpaint_server.domain.geometry import Size
-from inpaint_server.errors import Internal
 from inpaint_server.models.checkpoint import Checkpoint
+from inpaint_server.models.decoding import Decoder, PendingPicture
 from inpaint_server.models.denoising import DenoisingState, model_inputs, solve
 from inpaint_server.models.device import Device, translate_out_of_memory
 from inpaint_server.models.feature_reuse import evaluate_and_cache, evaluate_shallow
@@ -25,9 +24,7 @@ from inpaint_server.models.graphs import CapturedCalls
 from inpaint_server.models.memory import MemoryEstimator
 from inpaint_server.models.preparation import PassPreparation, equal_indices
 from inpaint_server.models.scoring import prompt_agreement
-from inpaint_server.models.tensors import picture_tensor, pixels_of
-
-_OVERFLOW = "The models' numbers overflow in {}: set INPAINT_DTYPE to bfloat16 or float32."
+from inpaint_server.models.tensors import picture_tensor
 
 
 class Diffusion:
@@ -47,6 +44,7 @@ class Diffusion:
         self._device = device
         self._estimator = estimator
         self._calls = calls
+        self._decoder = Decoder(device, estimator)
 
     @torch.inference_mode()
     def capture(self, checkpoint: Checkpoint, size: Size, max_rows: int) -> None:
@@ -96,25 +94,19 @@ class Diffusion:
             state.take(carried)
 
     @torch.inference_mode()
-    def finish(self, batch: Sequence[DenoisingState]) -> list[Pixels]:
-        """Decode passes that are done; latents of one size are decoded together.
+    def finish(self, batch: Sequence[DenoisingState]) -> list[PendingPicture]:
+        """Start to decode passes that are done; latents of one size are decoded together.
 
         Raises:
             OutOfMemory: the canvases do not fit.
-            Internal: the passes' numbers overflowed, so that they hold no picture.
         """
-        pictures: dict[int, Pixels] = {}
+        pending: dict[int, PendingPicture] = {}
         with translate_out_of_memory():
             for indices in equal_indices([(id(state.checkpoint.vae), state.latents.shape) for state in batch]):
-                checkpoint = batch[indices[0]].checkpoint
                 latents = torch.cat([batch[index].latents for index in indices])
-                decoded = self._estimator.run_in_chunks(f"decode {id(checkpoint.vae)}", latents, checkpoint.decode)
-                if not decoded.isfinite().all():
-                    raise Internal(_OVERFLOW.format(self._device.dtype_name))
-                pictures.update(
-                    (index, pixels_of(one.float() / 2 + 0.5)) for index, one in zip(indices, decoded, strict=True)
-                )
-        return [pictures[index] for index in range(len(batch))]
+                decoding = self._decoder.start(batch[indices[0]].checkpoint, latents)
+                pending.update(zip(indices, decoding, strict=True))
+        return [pending[index] for index in range(len(batch))]
 
     @torch.inference_mode()
     def score(self, calls: Sequence[Score]) -> list[float]:

@@ -67,7 +67,9 @@ class PassPreparation:
         latents: dict[int, Tensor] = {}
         for indices in equal_indices([picture.shape for picture in pictures]):
             batch = self._copied(torch.stack([pictures[index] for index in indices])).to(self._device.dtype)
-            encoded = self._estimator.run_in_chunks(f"encode {id(checkpoint.vae)}", batch, checkpoint.encode)
+            encoded = self._estimator.run_in_chunks(
+                f"encode {id(checkpoint.vae)} {checkpoint.vae.dtype}", batch, checkpoint.encode
+            )
             latents.update(zip(indices, encoded.split(1), strict=True))
         return [latents[index] for index in range(len(pictures))]
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inpaint_server.domain.arrays import PaintMask, Pixels, frozen_array
+from inpaint_server.domain.arrays import PaintMask, Pixels
 
 
 def picture_tensor(pixels: Pixels) -> Tensor:
@@ -25,7 +25,6 @@ def copied_to(device: torch.device, tensor: Tensor) -> Tensor:
     return source.to(device, non_blocking=True)
 
 
-def pixels_of(unit: Tensor) -> Pixels:
-    """A 3 x H x W tensor, about [0, 1], as H x W x 3 uint8: clamped and rounded."""
-    values = unit.float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-    return Pixels(frozen_array(np.rint(values * 255).astype(np.uint8)))
+def byte_pictures(unit: Tensor) -> Tensor:
+    """N x 3 x H x W numbers, about [0, 1], as N x H x W x 3 uint8 where they are: clamped and rounded."""
+    return (unit.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Swin2SRForImageSuperResolution
 
-from inpaint_server.domain.arrays import Pixels
+from inpaint_server.domain.arrays import Pixels, frozen_array
 from inpaint_server.domain.calls import Upscale
 from inpaint_server.models.device import Device, translate_out_of_memory
 from inpaint_server.models.loading import load
 from inpaint_server.models.memory import MemoryEstimator
-from inpaint_server.models.tensors import pixels_of
+from inpaint_server.models.tensors import byte_pictures
 
 
 class Upscaler:
@@ -49,8 +49,7 @@ class Upscaler:
         values = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
         padded = functional.pad(values, (0, -width % window, 0, -height % window), mode="replicate")
         inputs = padded.to(self._device.torch_device, self._device.dtype)
-        larger: Tensor = self._estimator.run_measured("upscale", inputs, lambda rows: self._model(rows).reconstruction)[
-            0
-        ]
+        larger: Tensor = self._estimator.run_measured("upscale", inputs, lambda rows: self._model(rows).reconstruction)
         factor = self._model.config.upscale
-        return pixels_of(larger[:, : factor * height, : factor * width])
+        enlarged = byte_pictures(larger[:, :, : factor * height, : factor * width])[0]
+        return Pixels(frozen_array(enlarged.cpu().numpy()))

@@ -35,6 +35,7 @@ from inpaint_server.models.manifest import read_manifest, sha256, verify
 from inpaint_server.models.sam import PUBLISHED
 from testing import checkpoints
 from testing.optional_models import save_safety_checker, save_upscaler
+from testing.passes import run_passes
 from tests.models.conversion.conftest import Base, Make, Outcome
 
 ROOT = Path(__file__).parents[3]
@@ -53,10 +54,7 @@ def open_backend(outcome: Outcome) -> TorchBackend:
 
 
 def paint(backend: TorchBackend, call: Generate) -> Pixels:
-    (state,) = backend.begin([call])
-    while not state.done:
-        backend.advance([state])
-    return backend.finish([state])[0]
+    return run_passes(backend, call)[0]
 
 
 def test_single_files_are_served(base: Base, make: Make, tmp_path: Path):
