@@ -10,7 +10,8 @@ import numpy as np
 
 from inpaint_server.cache import CacheStats
 from inpaint_server.domain.arrays import Pixels, frozen_array
-from inpaint_server.domain.calls import CheckSafety, DiffusionCall, Inpaint, MaskProposals, Score, Segment, Upscale
+from inpaint_server.domain.calls import CheckSafety, DiffusionCall, Inpaint, MaskLogits, Score, Segment, Upscale
+from inpaint_server.domain.geometry import Size
 
 
 @dataclass(slots=True, eq=False)
@@ -75,7 +76,7 @@ class PlainBackend:
         self.prepared_on.append(threading.current_thread().name)
         return call
 
-    def segment(self, calls: Sequence[Segment]) -> list[MaskProposals]:
+    def segment(self, calls: Sequence[Segment]) -> list[MaskLogits]:
         """The middle third of each photo."""
         self._count("segment", calls)
         return [_middle(call.photo) for call in calls]
@@ -127,11 +128,13 @@ class PlainBackend:
         self.calls.append((name, len(calls)))
 
 
-def _middle(photo: Pixels) -> MaskProposals:
+def _middle(photo: Pixels) -> MaskLogits:
     height, width = photo.shape[:2]
-    mask = np.zeros((height, width), np.uint8)
-    mask[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = 255
-    return MaskProposals(masks=frozen_array(np.stack([mask] * 3)), scores=(0.5, 0.9, 0.1))
+    side = max(height, width)
+    logits = np.full((3, side, side), -1, np.float32)
+    logits[:, height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = 1
+    size = Size(height=height, width=width)
+    return MaskLogits(logits=logits, scores=(0.5, 0.9, 0.1), padded_side=side, resized=size, photo=size)
 
 
 def _plain(call: DiffusionCall) -> Pixels:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from inpaint_server.domain.calls import MaskProposals, Segment
+from inpaint_server.domain.calls import MaskLogits, Segment
 from inpaint_server.domain.request import OutputFormat, Task
 from inpaint_server.errors import BundleError
 from inpaint_server.server import process as engine_process
@@ -41,7 +41,7 @@ class GatedBackend:
     def __init__(self, backend: Any) -> None:
         self._backend = backend
 
-    def segment(self, calls: Sequence[Segment]) -> list[MaskProposals]:
+    def segment(self, calls: Sequence[Segment]) -> list[MaskLogits]:
         pass_gate("mask")
         return self._backend.segment(calls)
 

@@ -36,6 +36,7 @@ from inpaint_server.imaging.codec import decode_photo
 from inpaint_server.imaging.composite import composite_product, default_feather
 from inpaint_server.imaging.layers import mask_on_canvas, paint_mask
 from inpaint_server.imaging.mask import drop_strays, find_product
+from inpaint_server.imaging.mask_logits import propose_masks
 from inpaint_server.imaging.matting import refine
 from inpaint_server.imaging.placement import place, place_at
 from inpaint_server.imaging.sheet import contact_sheet
@@ -137,7 +138,7 @@ def _segment_file(backend: TorchBackend, path: Path) -> Segmented:
 def _segment(backend: TorchBackend, photo: Pixels) -> Segmented:
     height, width = photo.shape[:2]
     centre = Point(x=(width - 1) / 2, y=(height - 1) / 2, label=1)
-    candidates = backend.segment([Segment(photo=photo, points=(centre,), box=None)])[0]
+    candidates = propose_masks(backend.segment([Segment(photo=photo, points=(centre,), box=None)])[0])
     product = find_product(photo, refine(photo, drop_strays(candidates.best)))
     return Segmented(product=product, candidates=candidates)
 

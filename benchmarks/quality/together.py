@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from inpaint_server.domain.arrays import Pixels
 from inpaint_server.domain.calls import CheckSafety, DiffusionCall, Generate, Score, Segment, Upscale
+from inpaint_server.imaging.mask_logits import propose_masks
 from inpaint_server.models.backend import TorchBackend
 from inpaint_server.pipeline import PipelineSteps
 from testing.passes import decoded
@@ -17,7 +18,7 @@ T = TypeVar("T")
 def run_together(backend: TorchBackend, pipelines: Sequence[PipelineSteps[T]]) -> list[T]:
     """What each pipeline returns, in order."""
     methods: dict[type, Any] = {
-        Segment: backend.segment,
+        Segment: lambda calls: [propose_masks(found) for found in backend.segment(calls)],
         Score: backend.score,
         CheckSafety: backend.check_safety,
         Upscale: backend.upscale,

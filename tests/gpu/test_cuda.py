@@ -17,6 +17,7 @@ from inpaint_server.domain.calls import Generate, Segment
 from inpaint_server.domain.geometry import Point, Size
 from inpaint_server.domain.request import Sampling, Scheduler
 from inpaint_server.errors import OutOfMemory
+from inpaint_server.imaging.mask_logits import propose_masks
 from inpaint_server.models import bundle as bundles
 from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.device import choose
@@ -90,7 +91,7 @@ def test_photo_is_segmented(backend: TorchBackend):
     photo = np.full((256, 256, 3), 20, np.uint8)
     photo[80:180, 90:170] = 230
     points = (Point(x=128, y=128, label=1),)
-    found = backend.segment([Segment(photo=Pixels(frozen_array(photo)), points=points, box=None)])[0]
+    found = propose_masks(backend.segment([Segment(photo=Pixels(frozen_array(photo)), points=points, box=None)])[0])
     assert found.masks.shape == (3, 256, 256)
 
 

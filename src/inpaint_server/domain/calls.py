@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inpaint_server.domain.arrays import PaintMask, Pixels, ProductMask, UInt8Array, frozen_array
 from inpaint_server.domain.geometry import Box, Point, Size
@@ -44,6 +45,25 @@ class Segment:
     points: tuple[Point, ...]
     box: Box | None
     remember: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MaskLogits:
+    """Segment Anything's answer as it leaves the device: small, and above 0 where it takes a pixel for the product.
+
+    Attributes:
+        logits: 3 x h x w float32, of the model's padded square input.
+        scores: Predicted intersection over union of each, about [0, 1].
+        padded_side: Side of that input in pixels.
+        resized: The part of it that is the photo.
+        photo: The photo's size.
+    """
+
+    logits: NDArray[np.float32]
+    scores: tuple[float, float, float]
+    padded_side: int
+    resized: Size
+    photo: Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from inpaint_server.cache import CacheStats
 from inpaint_server.domain.arrays import Pixels
-from inpaint_server.domain.calls import CheckSafety, DiffusionCall, MaskProposals, Score, Segment, Upscale
+from inpaint_server.domain.calls import CheckSafety, DiffusionCall, MaskLogits, Score, Segment, Upscale
 
 
 class PassState(Protocol):
@@ -61,8 +61,8 @@ class ModelBackend(Protocol[D]):
         """A call with the same result, for which what needs no device is done: its photo is hashed and resized."""
         ...
 
-    def segment(self, calls: Sequence[Segment]) -> list[MaskProposals]:
-        """Propose masks of products."""
+    def segment(self, calls: Sequence[Segment]) -> list[MaskLogits]:
+        """Propose masks of products; the thread that asked enlarges them (`imaging.mask_logits`)."""
         ...
 
     def score(self, calls: Sequence[Score]) -> list[float]:

@@ -19,6 +19,7 @@ from inpaint_server.domain.calls import (
     FindProduct,
     Generate,
     Inpaint,
+    MaskLogits,
     ModelResult,
     Segment,
     SingleCall,
@@ -32,6 +33,7 @@ from inpaint_server.engine.part_pool import PartPool
 from inpaint_server.engine.products import ProductFinder
 from inpaint_server.engine.work import PassWork, SingleCallWork
 from inpaint_server.errors import Draining, InpaintServerError, Internal, Overloaded
+from inpaint_server.imaging.mask_logits import propose_masks
 from inpaint_server.pipeline import compose
 
 log = structlog.get_logger(__name__)
@@ -269,6 +271,12 @@ class Engine(Generic[D]):
 
 
 def _result(job: Job, work: SingleCallWork, stage: str) -> ModelResult:
+    """Wait for a call's result; masks are enlarged here, on the thread that asked for them."""
     done = work.future.result()
     job.add_time(stage, done.milliseconds)
-    return done.result
+    if not isinstance(done.result, MaskLogits):
+        return done.result
+    began = time.perf_counter()
+    proposals = propose_masks(done.result)
+    job.add_time(stage, (time.perf_counter() - began) * 1000)
+    return proposals

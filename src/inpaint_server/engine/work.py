@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from inpaint_server.domain.arrays import Pixels
-from inpaint_server.domain.calls import DiffusionCall, ModelResult, SingleCall
+from inpaint_server.domain.calls import DiffusionCall, MaskLogits, ModelResult, SingleCall
 from inpaint_server.engine.backend import D
 
 
@@ -25,7 +25,7 @@ class PassResult:
 class SingleCallResult:
     """The result of a single model call and the milliseconds that it took."""
 
-    result: ModelResult
+    result: ModelResult | MaskLogits
     milliseconds: float
 
 
@@ -88,7 +88,7 @@ class SingleCallWork:
         if not self.future.done():
             self.future.set_exception(error)
 
-    def end(self, result: ModelResult, milliseconds: float) -> None:
+    def end(self, result: ModelResult | MaskLogits, milliseconds: float) -> None:
         """Set the result."""
         if not self.future.done():  # the device may have been declared failed meanwhile
             self.future.set_result(SingleCallResult(result=result, milliseconds=milliseconds))

@@ -11,7 +11,7 @@ import transformers.utils.logging
 
 from inpaint_server.cache import CacheStats
 from inpaint_server.domain.arrays import Pixels
-from inpaint_server.domain.calls import CheckSafety, DiffusionCall, MaskProposals, Score, Segment, Upscale
+from inpaint_server.domain.calls import CheckSafety, DiffusionCall, MaskLogits, Score, Segment, Upscale
 from inpaint_server.domain.geometry import Size
 from inpaint_server.domain.results import ModelCard
 from inpaint_server.errors import BundleError, OutOfMemory
@@ -103,8 +103,8 @@ class TorchBackend:
         """The call with its photo hashed and resized; see `Segmenter.prepare`."""
         return self._segmenter.prepare(call)
 
-    def segment(self, calls: Sequence[Segment]) -> list[MaskProposals]:
-        """Three masks for each call; see `Segmenter.segment`."""
+    def segment(self, calls: Sequence[Segment]) -> list[MaskLogits]:
+        """The logits of three masks for each call; see `Segmenter.segment`."""
         return self._with_all_memory(self._segmenter.segment, calls)
 
     def score(self, calls: Sequence[Score]) -> list[float]:

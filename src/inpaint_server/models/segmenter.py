@@ -1,4 +1,4 @@
-"""Segment Anything as one function: photo, points and box in, three masks out.
+"""Segment Anything as one function: photo, points and box in, the logits of three masks out.
 
 Kirillov et al., Segment Anything, 2023, section 3: an ambiguous prompt gets three masks and a predicted
 intersection over union for each.
@@ -17,8 +17,8 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
 from inpaint_server.cache import Cache, content_key
-from inpaint_server.domain.arrays import UInt8Array, frozen_array
-from inpaint_server.domain.calls import MaskProposals, Segment
+from inpaint_server.domain.arrays import UInt8Array
+from inpaint_server.domain.calls import MaskLogits, Segment
 from inpaint_server.domain.geometry import Box, Point, Size
 from inpaint_server.models.device import Device, translate_out_of_memory
 from inpaint_server.models.memory import MemoryEstimator
@@ -89,8 +89,8 @@ class Segmenter:
         )
 
     @torch.inference_mode()
-    def segment(self, calls: Sequence[Segment]) -> list[MaskProposals]:
-        """Three masks of the photo's size for each call; the photos are encoded together, each once.
+    def segment(self, calls: Sequence[Segment]) -> list[MaskLogits]:
+        """Three masks for each call; the photos are encoded together, each once.
 
         Raises:
             OutOfMemory: the photos do not fit beside the other models.
@@ -123,7 +123,7 @@ class Segmenter:
             for row, small in zip(features.float().split(1), resized, strict=True)
         ]
 
-    def _decode(self, call: Segment, embedding: Embedding) -> MaskProposals:
+    def _decode(self, call: Segment, embedding: Embedding) -> MaskLogits:
         size = Size(height=call.photo.shape[0], width=call.photo.shape[1])
         sparse, dense = self._sam.prompt_encoder(
             points=self._points(call.points, size), boxes=self._box(call.box, size), masks=None
@@ -135,9 +135,15 @@ class Segmenter:
             dense_prompt_embeddings=dense,
             multimask_output=True,
         )
-        masks = [self._at_photo_size(logits[:, k : k + 1], embedding.resized, size) for k in range(3)]
         best, second, third = scores[0].tolist()
-        return MaskProposals(masks=frozen_array(np.stack(masks)), scores=(best, second, third))
+        height, width = embedding.resized
+        return MaskLogits(
+            logits=logits[0].cpu().numpy(),
+            scores=(best, second, third),
+            padded_side=self._sam.image_encoder.img_size,
+            resized=Size(height=height, width=width),
+            photo=size,
+        )
 
     def _points(self, points: tuple[Point, ...], size: Size) -> tuple[Tensor, Tensor] | None:
         if not points:
@@ -154,9 +160,3 @@ class Segmenter:
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32, device=self._device.torch_device)
-
-    def _at_photo_size(self, logits: Tensor, resized: tuple[int, int], size: Size) -> np.ndarray:
-        """One mask, H x W uint8, 0 or 255; one at a time, since a large photo's logits are large."""
-        full = self._sam.postprocess_masks(logits, resized, (size.height, size.width))
-        inside = full[0, 0] > self._sam.mask_threshold
-        return inside.to(torch.uint8).mul_(255).cpu().numpy()

@@ -28,6 +28,10 @@ from inpaint_server.server.loading import Loaded, load
 from inpaint_server.server.protocol import Http1Protocol
 from inpaint_server.settings import Settings, read
 
+_SWITCH_INTERVAL_S: Final = 0.0005
+"""After which a thread that runs Python gives way. The device's thread releases the interpreter with every kernel that
+it launches, and at Python's own 5 ms may wait that long for it to come back, hundreds of times a step."""
+
 _M_ARENA_MAX: Final = -8
 """glibc's `malloc.h`."""
 
@@ -79,6 +83,7 @@ def run(
         SettingsError: a port is taken.
     """
     _share_arenas()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     logs.configure(settings.log_level)
     app = EngineApp(settings, loading)
     if restarts is not None:

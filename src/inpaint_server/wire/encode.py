@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import time
 import zipfile
@@ -21,7 +20,7 @@ from inpaint_server.imaging.composite import blurred_inverse, resize_to_canvas
 from inpaint_server.wire.bodies import CUSTOM_ATTRIBUTES
 from inpaint_server.wire.decode import ParsedRequest
 from inpaint_server.wire.describe import CompletedRequest, PictureFiles, compact_json, describe, describe_first
-from inpaint_server.wire.encodings import write_npy
+from inpaint_server.wire.encodings import encode_base64, write_npy
 from inpaint_server.wire.media_types import JSON, JSON_LINES, NPY, PICTURES, SEVERAL_PICTURES, ZIP, choose_media_type
 from inpaint_server.wire.provenance import describe_origin
 
@@ -115,7 +114,7 @@ def _layers(advert: Advert, parsed: ParsedRequest) -> list[tuple[str, UInt8Array
 
 
 def _encode_json(completed: CompletedRequest, media_type: str) -> EncodedResponse:
-    body = describe(completed, _encode_files(completed), lambda _, data: base64.b64encode(data).decode("ascii"))
+    body = describe(completed, _encode_files(completed), lambda _, data: encode_base64(data))
     return EncodedResponse(body=body if media_type == JSON else body + b"\n", media_type=media_type, headers={})
 
 
@@ -169,7 +168,7 @@ def _nested_lists(completed: CompletedRequest) -> bytes:
     if completed.is_mask:
         given = [_product_mask(completed)] * 3
         masks = np.stack(given) if answer.proposals is None else answer.proposals.masks
-        return compact_json(masks.transpose(1, 2, 0).tolist())
+        return _rows_as_json(masks.transpose(1, 2, 0))
     pictures: list[UInt8Array] = []
     for advert in answer.adverts[:1]:
         layers = advert.intermediates
@@ -179,4 +178,9 @@ def _nested_lists(completed: CompletedRequest) -> bytes:
         painted = [*layers.passes[-1:], *([] if layers.background is None else [layers.background])]
         pictures += [resize_to_canvas(one, completed.parsed.request.canvas) for one in painted]
         pictures += [blurred_inverse(layers.mask), advert.picture]
-    return compact_json([picture.tolist() for picture in pictures])
+    return b"[" + b",".join(map(_rows_as_json, pictures)) + b"]"
+
+
+def _rows_as_json(array: UInt8Array) -> bytes:
+    """An array as nested lists, row by row: while one is written, no other thread runs Python."""
+    return b"[" + b",".join(compact_json(row.tolist()) for row in array) + b"]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import gzip
 import io
@@ -18,6 +17,9 @@ from numpy.typing import NDArray
 from inpaint_server.errors import InvalidRequest, TooLarge, UnsupportedMediaType
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_BASE64_BYTES: Final = 3 * 2**18
+_BASE64_LETTERS: Final = 4 * 2**18
+"""One chunk, encoded: while it is converted, no other thread runs Python."""
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
@@ -78,6 +80,13 @@ def decompressed(body: bytes, headers: Mapping[str, str], max_bytes: int) -> byt
     return inflated
 
 
+def encode_base64(data: bytes) -> str:
+    """Base64, in chunks, so that the device's thread does not wait for a large file's."""
+    view = memoryview(data)
+    chunks = (view[start : start + _BASE64_BYTES] for start in range(0, len(data), _BASE64_BYTES))
+    return b"".join(binascii.b2a_base64(chunk, newline=False) for chunk in chunks).decode("ascii")
+
+
 def decode_base64(text: str, field: str) -> bytes:
     """The bytes of base64 or of a data URL: also of its URL-safe alphabet, without padding, or broken into lines.
 
@@ -86,10 +95,15 @@ def decode_base64(text: str, field: str) -> bytes:
     """
     encoded = text.partition(",")[2] if text[:5].lower() == "data:" else text
     letters = "".join(encoded.split()).rstrip("=").translate(_URL_SAFE)
+    padded = letters + "=" * (-len(letters) % 4)
+    chunks = (padded[start : start + _BASE64_LETTERS] for start in range(0, len(padded), _BASE64_LETTERS))
+    wrong = InvalidRequest(f"Send `{field}` as base64 (or a data URL) of a picture's file.", field=field)
+    if "=" in letters:  # padding stands at the end alone
+        raise wrong
     try:
-        return base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidRequest(f"Send `{field}` as base64 (or a data URL) of a picture's file.", field=field) from None
+        return b"".join(binascii.a2b_base64(chunk, strict_mode=True) for chunk in chunks)
+    except ValueError:  # binascii.Error is one
+        raise wrong from None
 
 
 def read_npy(body: bytes) -> NDArray[Any]:

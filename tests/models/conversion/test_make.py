@@ -25,6 +25,7 @@ from inpaint_server.domain.calls import CheckSafety, Generate, Segment, Upscale
 from inpaint_server.domain.geometry import Point, Size
 from inpaint_server.domain.request import Sampling
 from inpaint_server.errors import BundleError
+from inpaint_server.imaging.mask_logits import propose_masks
 from inpaint_server.models import bundle as bundles
 from inpaint_server.models.architectures import SD15_UNET, SD15_VAE
 from inpaint_server.models.backend import TorchBackend
@@ -68,8 +69,8 @@ def test_single_files_are_served(base: Base, make: Make, tmp_path: Path):
     assert paint(backend, call).std() > 0
     assert backend.text_to_image.vae is backend.inpainting.vae
     photo = Pixels(np.full((64, 64, 3), 128, np.uint8))
-    (proposals,) = backend.segment([Segment(photo=photo, points=(Point(x=32, y=32, label=1),), box=None)])
-    assert proposals.masks.shape == (3, 64, 64)
+    (found,) = backend.segment([Segment(photo=photo, points=(Point(x=32, y=32, label=1),), box=None)])
+    assert propose_masks(found).masks.shape == (3, 64, 64)
 
 
 def test_command_in_readme_makes_bundle(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
