@@ -13,10 +13,9 @@ import math
 import queue
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic
 
 import structlog
 
@@ -24,15 +23,13 @@ from inpaint_server.cache import Cache
 from inpaint_server.domain.arrays import Pixels
 from inpaint_server.domain.calls import CheckSafety, Generate, Score, Segment, Upscale
 from inpaint_server.engine.backend import D, ModelBackend, PendingPicture
+from inpaint_server.engine.batches import R, W, drop_ended, run_batched
 from inpaint_server.engine.work import PassWork, SingleCallWork
-from inpaint_server.errors import DeviceFailed, InpaintServerError, OutOfMemory
+from inpaint_server.errors import DeviceFailed, OutOfMemory
 
 log = structlog.get_logger(__name__)
 IDLE_S: Final = 1.0
 """Long enough that what is prepared delays no client that sends its requests one after the other."""
-
-W = TypeVar("W", bound=PassWork[Any] | SingleCallWork)
-R = TypeVar("R")
 
 
 class DeviceLoop(Generic[D]):
@@ -182,14 +179,14 @@ class DeviceLoop(Generic[D]):
         self, works: Sequence[SingleCallWork], call_model: Callable[[Sequence[Any]], Sequence[Any]]
     ) -> None:
         began = time.perf_counter()
-        remaining = _drop_ended(works)
+        remaining = drop_ended(works)
         for work, result in self._run_batched(remaining, lambda some: call_model([work.call for work in some])):
             work.end(result, milliseconds=(time.perf_counter() - began) * 1000)
 
     def _begin(self, works: Sequence[PassWork[D]]) -> None:
         for work in works:
             work.began = time.perf_counter()
-        remaining = [work for work in _drop_ended(works) if not self._answer_from_cache(work)]
+        remaining = [work for work in drop_ended(works) if not self._answer_from_cache(work)]
         for work, state in self._run_batched(remaining, lambda some: self._backend.begin([work.call for work in some])):
             work.state = state
             self._active.append(work)
@@ -212,7 +209,7 @@ class DeviceLoop(Generic[D]):
             batch = batch[: min(self._max_batch, self._backend.max_passes(first))]
         for work in batch:
             self._active.remove(work)
-        return _drop_ended(batch)
+        return drop_ended(batch)
 
     def _step(self, batch: Sequence[PassWork[D]]) -> None:
         done: list[PassWork[D]] = []
@@ -254,50 +251,13 @@ class DeviceLoop(Generic[D]):
         *,
         retry_after: type[Exception] = Exception,
     ) -> list[tuple[W, R]]:
-        """Run all works in one call; where it fails, each half in its own, so that a bad work fails alone.
+        """As `batches.run_batched`, and the watchdog sees each call."""
 
-        Args:
-            works: Any number of them.
-            run: Returns one result for each of up to `max_batch` works.
-            retry_after: Errors after which halves are tried; any other fails all works of the call.
-
-        Returns:
-            Each work that succeeded, with its result.
-        """
-        if not works:
-            return []
-        if len(works) <= self._max_batch:
+        def run_watched(some: Sequence[W]) -> Sequence[R]:
+            self._call_began = time.monotonic()
             try:
-                self._call_began = time.monotonic()
-                return list(zip(works, run(works), strict=True))
-            except DeviceFailed:
-                raise
-            except Exception as error:  # noqa: BLE001 - the works' futures receive it; the device goes on
-                # The error's traceback holds the failed call's frames, and through them its tensors.
-                traceback.clear_frames(error.__traceback__)
-                if len(works) == 1 or not isinstance(error, retry_after):
-                    for work in works:
-                        work.fail(error)
-                    return []
-                log.warning("batch_halved", works=len(works), error=type(error).__name__)
+                return run(some)
             finally:
                 self._call_began = None
-        half = len(works) // 2
-        return [
-            pair
-            for some in (works[:half], works[half:])
-            for pair in self._run_batched(some, run, retry_after=retry_after)
-        ]
 
-
-def _drop_ended(works: Sequence[W]) -> list[W]:
-    """The works whose requests still want them; the futures of the others receive the reason."""
-    remaining: list[W] = []
-    for work in works:
-        try:
-            work.raise_if_ended()
-        except InpaintServerError as error:
-            work.fail(error)
-        else:
-            remaining.append(work)
-    return remaining
+        return run_batched(works, run_watched, max_batch=self._max_batch, retry_after=retry_after)
