@@ -172,9 +172,15 @@ def _bundle(settings: Settings) -> Iterable[CheckResult]:
         bundle = open_bundle(find(settings.bundle, settings.model_dir))
     except InpaintServerError as error:
         yield CheckResult(subject="bundle", result="none", remedy=error.message)
-    else:
-        size = sum(entry.bytes for entry in bundle.manifest.files.values()) / 1e6
-        yield CheckResult(subject="bundle", result=f"{bundle.label}, {size:,.0f} MB, {bundle.folder}")
+        return
+    size = sum(entry.bytes for entry in bundle.manifest.files.values()) / 1e6
+    yield CheckResult(subject="bundle", result=f"{bundle.label}, {size:,.0f} MB, {bundle.folder}")
+    try:
+        from inpaint_server.models import contents  # diffusers imports xformers: where that is broken, this fails
+    except (ImportError, OSError, ValueError, RuntimeError):
+        return  # the check of attention reports it
+    for problem in contents.problems(bundle.folder):
+        yield CheckResult(subject="models", result="the bundle cannot be served", remedy=problem)
 
 
 def _temporary_folder(_: Settings) -> Iterable[CheckResult]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from diffusers.utils.logging import set_verbosity_error
 from torch import Tensor
 
 from inpaint_server.errors import BundleError
@@ -101,7 +100,6 @@ def prepare(recipe: Recipe, out: Path) -> Plan:
     Raises:
         BundleError: one of them does not fit, or the bundle cannot be written there.
     """
-    set_verbosity_error()  # diffusers prints what it leaves out of configurations
     require_new(out)
     found = {
         TEXT_TO_IMAGE: sources.find(recipe.text_to_image, _select_checkpoint),

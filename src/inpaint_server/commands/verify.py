@@ -1,4 +1,4 @@
-"""Whether a bundle is complete and undamaged."""
+"""Whether a bundle is complete and undamaged, and its models would load and work together."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from inpaint_server.models import manifest as manifests
 
 
 def problems(folder: Path) -> list[str]:
-    """Every problem of the bundle in a folder, a sentence each."""
-    return [f"{problem}." for problem in manifests.verify(folder)]
+    """Every problem of the bundle in a folder, a sentence each; what is in its files only where they are complete."""
+    found = [f"{problem}." for problem in manifests.verify(folder)]
+    if found:
+        return found
+    from inpaint_server.models import contents  # its libraries take seconds to import
+
+    return contents.problems(folder)
 
 
 def summary(folder: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from diffusers.utils.logging import set_verbosity_error
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from inpaint_server.errors import BundleError
@@ -111,6 +112,7 @@ def _text_encoder(config: dict[str, Any]) -> CLIPTextModel:
 
 
 def _shapes(build: Any, config: dict[str, Any], where: object) -> Shapes:
+    set_verbosity_error()  # diffusers prints which attributes of a configuration it does not know
     try:
         with torch.device("meta"):
             return {name: weight.shape for name, weight in build(config).state_dict().items()}

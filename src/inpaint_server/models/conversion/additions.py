@@ -18,7 +18,7 @@ _WEIGHTS: Final = "model.safetensors"
 
 
 def require_safety_checker(source: Path) -> None:
-    """Check that a folder has a safety checker and what prepares pictures for it.
+    """Check that a diffusers folder has a safety checker and what prepares pictures for it.
 
     Raises:
         BundleError: it lacks one of them.
@@ -27,7 +27,7 @@ def require_safety_checker(source: Path) -> None:
         raise BundleError(
             f"{source} has no safety_checker/ with a feature_extractor/: give a folder that has both, or leave it out."
         )
-    _require_weights(source / "safety_checker")
+    require_weights(source / "safety_checker")
 
 
 def require_upscaler(source: Path) -> None:
@@ -38,7 +38,7 @@ def require_upscaler(source: Path) -> None:
     """
     if read_json(source / "config.json").get("model_type") != "swin2sr":
         raise BundleError(f"{source} holds no Swin2SR: give a folder of one as transformers saves it, or leave it out.")
-    _require_weights(source)
+    require_weights(source)
 
 
 def copy_safety_checker(source: Path, target: Path) -> None:
@@ -60,7 +60,12 @@ def copy_upscaler(source: Path, target: Path) -> None:
     _copy(Swin2SRForImageSuperResolution, source, target)
 
 
-def _require_weights(folder: Path) -> None:
+def require_weights(folder: Path) -> None:
+    """Check that a folder has a configuration, and safetensors that are whole.
+
+    Raises:
+        BundleError: it has not.
+    """
     read_json(folder / "config.json")
     open_weights(folder / _WEIGHTS)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-import httpx
-from huggingface_hub import HfApi, snapshot_download
+import httpx2
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -63,18 +63,18 @@ def fetch(name: HubName, select: Callable[[list[str]], list[str]]) -> tuple[Path
     """
     where = name.repository if name.revision is None else f"{name.repository}@{name.revision}"
     try:
-        commit, files = _list(name)
-        wanted = _wanted(name, files, select)
-        folder = Path(snapshot_download(name.repository, revision=commit, allow_patterns=[_literal(f) for f in wanted]))
+        wanted = _wanted(name, _files(name), select)
+        patterns = [_literal(file) for file in wanted]
+        folder = Path(snapshot_download(name.repository, revision=name.revision, allow_patterns=patterns))
     except GatedRepoError:
         raise BundleError(f"{where} asks for consent: accept its terms on the hub, then run `hf auth login`.") from None
     except RevisionNotFoundError:
         raise BundleError(f"{name.repository} has no revision {name.revision}: use a branch, tag or commit.") from None
     except (RepositoryNotFoundError, HFValidationError):
         raise BundleError(f"{where} is neither here nor on the hub: check its name, or run `hf auth login`.") from None
-    except (OfflineModeIsEnabled, httpx.TransportError, LocalEntryNotFoundError):
+    except (OfflineModeIsEnabled, httpx2.TransportError, LocalEntryNotFoundError):
         folder = _cached(name)
-    except (HfHubHTTPError, httpx.HTTPError) as error:
+    except (HfHubHTTPError, httpx2.HTTPError) as error:
         reason = str(error).partition("\n")[0]
         raise BundleError(f"{where} cannot be downloaded ({reason}): try again later.") from None
     if name.revision and re.fullmatch("[0-9a-f]{40}", name.revision) and folder.name != name.revision:
@@ -102,10 +102,9 @@ def select_weights(files: Iterable[str], folders: Iterable[str]) -> list[str]:
     return wanted
 
 
-def _list(name: HubName) -> tuple[str, list[str]]:
+def _files(name: HubName) -> list[str]:
     info = HfApi().model_info(name.repository, revision=name.revision)
-    assert info.sha is not None, "the hub gives a commit for every revision"
-    return info.sha, [sibling.rfilename for sibling in info.siblings or ()]
+    return [sibling.rfilename for sibling in info.siblings or ()]
 
 
 def _wanted(name: HubName, files: list[str], select: Callable[[list[str]], list[str]]) -> list[str]:
@@ -121,12 +120,17 @@ def _wanted(name: HubName, files: list[str], select: Callable[[list[str]], list[
 
 
 def _cached(name: HubName) -> Path:
-    try:
-        return Path(snapshot_download(name.repository, revision=name.revision, local_files_only=True))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
+    """The snapshot of an earlier download, which need not hold more of the repository than was needed."""
+    owner, _, model = name.repository.partition("/")
+    repository = Path(constants.HF_HUB_CACHE) / f"models--{owner}--{model}"
+    revision = name.revision or "main"
+    branch = repository / "refs" / revision
+    snapshot = repository / "snapshots" / (branch.read_text().strip() if branch.is_file() else revision)
+    if not (snapshot / (name.path or "")).exists():
         raise BundleError(
             f"{name} is neither here nor in the hub's cache, and the hub cannot be reached: check path and network."
-        ) from None
+        )
+    return snapshot
 
 
 def _folder(file: str) -> str:
