@@ -76,13 +76,14 @@ def make(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.bfloat
 
 def _fill(folder: Path, filling: _Filling) -> None:
     models = of_stable_diffusion_15(_SEGMENTER_TYPE)
-    shared = {"vae": filling.fill(models.vae), "text_encoder": filling.fill(models.text_encoder)}
-    for name, unet in ((TEXT_TO_IMAGE, models.text_to_image), (INPAINTING, models.inpainting)):
-        for component, model in {**shared, "unet": filling.fill(unet)}.items():
+    text_encoder: Any = models.text_to_image.text_encoders[0]
+    shared = {"vae": filling.fill(models.text_to_image.vae), "text_encoder": filling.fill(text_encoder)}
+    for name, checkpoint in ((TEXT_TO_IMAGE, models.text_to_image), (INPAINTING, models.inpainting)):
+        for component, model in {**shared, "unet": filling.fill(checkpoint.unet)}.items():
             model.save_pretrained(folder / name / component)
         shutil.copytree(DEMO / name / "scheduler", folder / name / "scheduler")
         shutil.copy(DEMO / name / "model_index.json", folder / name)
-        _copy_tokenizer(name, folder, length=models.text_encoder.config.max_position_embeddings)
+        _copy_tokenizer(name, folder, length=text_encoder.config.max_position_embeddings)
     (folder / SEGMENTER).mkdir()
     (folder / SEGMENTER / "config.json").write_text(json.dumps({"type": _SEGMENTER_TYPE}))
     save_file(filling.fill(models.segmenter).state_dict(), folder / SEGMENTER / "model.safetensors")

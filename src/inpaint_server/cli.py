@@ -219,8 +219,15 @@ def schema(
 def plan(
     *,
     bundle: Annotated[
-        str, typer.Option(help="`demo`, a folder, or `stable-diffusion-1.5` for the published models without weights.")
+        str,
+        typer.Option(
+            help="`demo`, a folder, or the published models without weights: `stable-diffusion-1.5`, "
+            "`stable-diffusion-xl`."
+        ),
     ] = "stable-diffusion-1.5",
+    sam: Annotated[str, typer.Option(help="Segment Anything beside the published models: vit_b, vit_l, vit_h.")] = (
+        "vit_b"
+    ),
     device: Annotated[str, typer.Option(help="The accelerator: a10g.")] = "a10g",
     size: Annotated[int | None, typer.Option(help="Side of the canvas; default: the bundle's own.")] = None,
     batch: Annotated[int, typer.Option(min=1, max=64, help="Adverts side by side.")] = 1,
@@ -229,7 +236,7 @@ def plan(
     """Compute what a bundle needs in half precision: operations, memory, and a lower bound of seconds."""
     from inpaint_server.commands.plan import report
 
-    for line in report(bundle, device, size=size, batch=batch, steps=steps):
+    for line in report(bundle, device, segmenter=sam, size=size, batch=batch, steps=steps):
         typer.echo(line)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from typer.testing import CliRunner
 from benchmarks import planner
 from inpaint_server.cli import app
 from inpaint_server.domain.geometry import Size
+from inpaint_server.errors import InvalidRequest
 from inpaint_server.models import bundle as bundles
-from inpaint_server.models.architectures import of_bundle, of_stable_diffusion_15
+from inpaint_server.models.architectures import of_bundle, of_stable_diffusion_15, of_stable_diffusion_xl
 from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.cost import measure, with_peak_bytes
 from inpaint_server.models.device import choose
@@ -22,6 +24,7 @@ from inpaint_server.models.feature_reuse import evaluate_and_cache, evaluate_sha
 from inpaint_server.models.graphs import ROWS, CapturedCalls
 from inpaint_server.models.memory import MemoryEstimator
 from inpaint_server.models.plan import ACCELERATORS, make_plan
+from testing.families import Family, save_bundle
 from testing.recorded_calls import RecordedCalls
 
 A10G = ACCELERATORS["a10g"]
@@ -100,6 +103,46 @@ def test_stable_diffusion_fits_on_24_gb():
     size = Size(height=512, width=512)
     assert make_plan(models, size=size, batch=3, steps=25).fits(A10G)
     assert not make_plan(models, size=Size(height=2048, width=2048), batch=64, steps=25).fits(A10G)
+
+
+def test_plan_of_stable_diffusion_xl_equals_published_figures():
+    """Parameters of the UNet (2.57e9), of both text encoders (123e6 and 695e6), and of the autoencoder, in float32."""
+    plan = make_plan(of_stable_diffusion_xl("vit_h"), size=Size(height=1024, width=1024), batch=1, steps=25)
+    weights = {stage.name: stage.cost.weight_bytes for stage in plan.stages}
+    assert weights["generate backgrounds"] == pytest.approx(2 * 2567.5e6, rel=0.001)
+    assert weights["encode prompts"] == pytest.approx(2 * (123.1e6 + 694.7e6), rel=0.005)
+    assert weights["decode canvases"] == pytest.approx(4 * 83.7e6, rel=0.005)
+
+
+@pytest.mark.parametrize("families", [("xl", "xl"), ("2", None), ("1", "xl")])
+def test_planned_weights_are_those_that_are_loaded(tmp_path: Path, families: tuple[Family, Family | None]):
+    opened = bundles.open_bundle(save_bundle(tmp_path / "bundle", *families))
+    plan = make_plan(of_bundle(opened), size=Size(height=64, width=64), batch=1, steps=1, dtype=torch.float32)
+    loaded = TorchBackend(opened, choose("cpu", "float32"))
+    weights = {
+        weight.data_ptr(): weight.nbytes
+        for one in (loaded.text_to_image, loaded.inpainting)
+        for model in (one.unet, one.vae, *(encoder.model for encoder in one.prompts.encoders))
+        for weight in (*model.parameters(), *model.buffers())
+    }
+    segmenter = next(stage.cost.weight_bytes for stage in plan.stages if stage.name == "segment")
+    # Segment Anything's decoder and prompt encoder are in the plan, too, and are not counted here.
+    assert 0 <= plan.weight_bytes - segmenter - sum(weights.values()) < 2e6
+
+
+def test_plan_of_two_families_says_what_to_save(tmp_path: Path):
+    folder = save_bundle(tmp_path / "bundle", "1", "2")
+    options = ["plan", "--bundle", str(folder), "--size", "4096", "--batch", "64"]
+    output = CliRunner().invoke(app, options, catch_exceptions=False).output
+    assert "does not fit" in output
+    assert "leave stable-diffusion-inpainting/ out" in output
+    assert "INPAINT_CUDA_GRAPHS=off" in output
+
+
+def test_plan_of_unknown_segmenter_names_those_there_are():
+    result = CliRunner().invoke(app, ["plan", "--sam", "vit_x"])
+    assert isinstance(result.exception, InvalidRequest)
+    assert "vit_b, vit_l, vit_h" in result.exception.message
 
 
 def test_plan_command_prints_every_stage():

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-import diffusers.utils.logging
 import torch
-import transformers.utils.logging
 
 from inpaint_server.cache import CacheStats
 from inpaint_server.domain.arrays import Pixels
@@ -23,7 +21,7 @@ from inpaint_server.models.device import Device, RunAhead
 from inpaint_server.models.diffusion import Diffusion
 from inpaint_server.models.graphs import Capture, CapturedCalls
 from inpaint_server.models.layout import INPAINTING, SAFETY_CHECKER, SEGMENTER, TEXT_TO_IMAGE, UPSCALER
-from inpaint_server.models.loading import load_checkpoint
+from inpaint_server.models.loading import load_checkpoint, silence_libraries
 from inpaint_server.models.memory import MemoryEstimator
 from inpaint_server.models.preparation import PassPreparation
 from inpaint_server.models.safety import SafetyChecker
@@ -62,7 +60,7 @@ class TorchBackend:
         prompt_cache_bytes: int = 0,
         capture: Capture | None = None,
     ) -> None:
-        _silence_libraries()
+        silence_libraries()
         estimator = MemoryEstimator(device)
         self._calls = CapturedCalls(estimator, capture)
         try:
@@ -154,10 +152,3 @@ class TorchBackend:
             if not self._calls.give_up():
                 raise
         return method(calls)
-
-
-def _silence_libraries() -> None:
-    """Keep the libraries' progress bars and warnings out of the log; their errors are still logged."""
-    for logging in (diffusers.utils.logging, transformers.utils.logging):
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()

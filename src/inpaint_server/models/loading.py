@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import diffusers.utils.logging
 import torch
+import transformers.utils.logging
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -46,7 +48,7 @@ def load_checkpoint(bundle: Bundle, name: str, device: Device, sharing_with: Che
     """
     folder = bundle.folder / name
     other_vae = sharing_with.vae if sharing_with is not None and bundle.shares("vae") else None
-    other_prompts = sharing_with.prompts if sharing_with is not None and _shares_prompts(bundle) else None
+    other_prompts = sharing_with.prompts if sharing_with is not None and shares_prompts(bundle) else None
     checkpoint = Checkpoint(
         unet=load(UNet2DConditionModel, folder / "unet", device),
         vae=other_vae or _load_vae(folder, device),
@@ -59,17 +61,21 @@ def load_checkpoint(bundle: Bundle, name: str, device: Device, sharing_with: Che
     return replace(checkpoint, few_step=few_step)
 
 
-def _shares_prompts(bundle: Bundle) -> bool:
+def shares_prompts(bundle: Bundle) -> bool:
+    """Whether both checkpoints have the same text encoders."""
     return all(map(bundle.shares, TEXT_ENCODERS))
 
 
 def _load_vae(folder: Path, device: Device) -> Any:
-    """The autoencoder; in float32 where its configuration says that half precision overflows, as SDXL's does."""
-    config = json.loads((folder / "vae" / "config.json").read_text())
-    overflows = is_sdxl(folder) and config.get("force_upcast", True) and device.dtype == torch.float16
-    return load(
-        vae_class(folder / "vae"), folder / "vae", replace(device, dtype=torch.float32) if overflows else device
-    )
+    """The autoencoder, in float32 where half precision would overflow."""
+    overflows = device.dtype == torch.float16 and upcasts_vae(folder)
+    precise = replace(device, dtype=torch.float32) if overflows else device
+    return load(vae_class(folder / "vae"), folder / "vae", precise)
+
+
+def upcasts_vae(folder: Path) -> bool:
+    """Whether a checkpoint's autoencoder overflows in half precision, as SDXL's does, by its configuration."""
+    return is_sdxl(folder) and json.loads((folder / "vae" / "config.json").read_text()).get("force_upcast", True)
 
 
 def _load_prompts(folder: Path, device: Device) -> PromptEncoder:
@@ -109,3 +115,10 @@ def vae_class(folder: Path) -> type[AutoencoderKL | AutoencoderTiny]:
     if name not in kinds:
         raise BundleError(f"{folder} holds a {name}: use {' or '.join(kinds)}.")
     return kinds[name]
+
+
+def silence_libraries() -> None:
+    """Keep the libraries' progress bars and warnings out of the log; their errors are still logged."""
+    for logging in (diffusers.utils.logging, transformers.utils.logging):
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
