@@ -20,6 +20,7 @@ from inpaint_server.errors import OutOfMemory
 from inpaint_server.imaging.mask_logits import propose_masks
 from inpaint_server.models import bundle as bundles
 from inpaint_server.models.backend import TorchBackend
+from inpaint_server.models.capture import capture_for
 from inpaint_server.models.device import choose
 from testing.passes import decoded
 
@@ -33,6 +34,15 @@ FOLDER = Path(os.environ.get("MODEL_DIR", "")) if os.environ.get("MODEL_DIR") el
 @pytest.fixture(scope="module")
 def backend() -> TorchBackend:
     return TorchBackend(bundles.open_bundle(FOLDER), choose("cuda", "auto"))
+
+
+@pytest.fixture(scope="module")
+def captured() -> TorchBackend:
+    """With the UNets' calls for up to two guided passes captured as CUDA graphs."""
+    device = choose("cuda", "auto")
+    backend = TorchBackend(bundles.open_bundle(FOLDER), device, capture=capture_for(device))
+    backend.capture(Size(height=256, width=256), max_batch=2)
+    return backend
 
 
 def generate(seed: int, size: Size | None = None) -> Generate:
@@ -108,3 +118,24 @@ def test_pass_after_out_of_memory(backend: TorchBackend):
     with pytest.raises(OutOfMemory):
         backend.advance(backend.begin([generate(seed, Size(height=2048, width=2048)) for seed in range(64)]))
     assert run(backend, generate(1))[0].shape == (256, 256, 3)
+
+
+@pytest.mark.parametrize("reuse_features", [1, 2])
+@pytest.mark.parametrize("passes", [1, 2])
+def test_pictures_of_cuda_graphs_are_same(
+    backend: TorchBackend, captured: TorchBackend, passes: int, reuse_features: int
+):
+    """The same kernels for the same rows; 1/255 is what the rounding of a picture may add."""
+    calls = [generate(seed) for seed in range(passes)]
+    calls = [replace(call, sampling=replace(call.sampling, reuse_features=reuse_features)) for call in calls]
+    for replayed, evaluated in zip(run(captured, *calls), run(backend, *calls), strict=True):
+        assert np.abs(replayed.astype(int) - evaluated).max() <= 1
+
+
+def test_cuda_graphs_are_given_up_when_memory_runs_out(captured: TorchBackend):
+    before = run(captured, generate(1))[0]
+    reserved = torch.cuda.memory_reserved()
+    with pytest.raises(OutOfMemory):
+        captured.advance(captured.begin([generate(seed, Size(height=2048, width=2048)) for seed in range(64)]))
+    assert torch.cuda.memory_reserved() < reserved
+    assert np.abs(run(captured, generate(1))[0].astype(int) - before).max() <= 1

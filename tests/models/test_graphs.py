@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,12 +17,15 @@ from inpaint_server.domain.geometry import Size
 from inpaint_server.domain.request import Sampling
 from inpaint_server.errors import OutOfMemory
 from inpaint_server.models import bundle as bundles
+from inpaint_server.models import capture as capturing
 from inpaint_server.models import graphs
 from inpaint_server.models.backend import TorchBackend
-from inpaint_server.models.device import choose
+from inpaint_server.models.device import Device, choose
 from inpaint_server.models.feature_reuse import evaluate_and_cache, evaluate_shallow
 from inpaint_server.models.graphs import MAX_CAPTURED, OFTEN, ROWS, CapturedCalls
 from inpaint_server.models.memory import MemoryEstimator
+from inpaint_server.server import loading
+from inpaint_server.settings import read
 from testing.passes import run_passes
 from testing.recorded_calls import RecordedCalls
 
@@ -182,8 +186,8 @@ def test_pool_is_not_free_memory():
 
 
 def test_capture_that_does_not_fit_is_left_out(capture: RecordedCalls):
-    # Doubling a row of 100 numbers takes 400 bytes; two rows are more than the 480 bytes that may be taken.
-    calls = CapturedCalls(MemoryEstimator(CPU, free_bytes=lambda: 600), capture)
+    # Doubling a row of 100 numbers takes 400 bytes. Of the 2400 that may be taken, two rows are more than a quarter.
+    calls = CapturedCalls(MemoryEstimator(CPU, free_bytes=lambda: 3000), capture)
     calls.capture_rows("double", doubled, numbers(1, 100), max_rows=2)
     for rows in (1, 2):
         assert torch.equal(calls.run("double", doubled, numbers(rows, 100))[0], 2 * numbers(rows, 100))
@@ -260,3 +264,19 @@ def test_idle_backend_captures_what_was_asked_for_often(monkeypatch: pytest.Monk
     assert not backend.idle()
     assert np.array_equal(run_passes(backend, CALL)[0], before)
     assert capture.replayed == CALL.sampling.steps
+
+
+@pytest.mark.parametrize("cuda_graphs", ["auto", "off"])
+def test_native_size_is_captured_before_server_is_ready(
+    backend: TorchBackend, capture: RecordedCalls, monkeypatch: pytest.MonkeyPatch, cuda_graphs: str
+):
+    def stand_in(_: Device) -> RecordedCalls:
+        return capture
+
+    monkeypatch.setattr(capturing, "capture_for", stand_in)
+    loaded, defaults = loading.load_backend(
+        read(bundle="demo", device="cpu", dtype="float32", max_batch=1, cuda_graphs=cuda_graphs)
+    )
+    native = replace(CALL, size=defaults.size)
+    assert np.array_equal(run_passes(loaded, native)[0], run_passes(backend, native)[0])
+    assert capture.replayed == (native.sampling.steps if cuda_graphs == "auto" else 0)

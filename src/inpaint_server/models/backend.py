@@ -15,11 +15,12 @@ from inpaint_server.domain.results import ModelCard
 from inpaint_server.errors import BundleError, OutOfMemory
 from inpaint_server.models.attention import enable_attention
 from inpaint_server.models.bundle import Bundle
+from inpaint_server.models.capture import Capture
 from inpaint_server.models.decoding import PendingPicture
 from inpaint_server.models.denoising import DenoisingState
 from inpaint_server.models.device import Device, RunAhead
 from inpaint_server.models.diffusion import Diffusion
-from inpaint_server.models.graphs import Capture, CapturedCalls
+from inpaint_server.models.graphs import CapturedCalls
 from inpaint_server.models.layout import INPAINTING, SAFETY_CHECKER, SEGMENTER, TEXT_TO_IMAGE, UPSCALER
 from inpaint_server.models.loading import load_checkpoint, silence_libraries
 from inpaint_server.models.memory import MemoryEstimator

@@ -11,19 +11,18 @@ replaced by other tensors.
 
 from __future__ import annotations
 
-import gc
 from collections import OrderedDict
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
 
 import structlog
 import torch
 from torch import Tensor
 
 from inpaint_server.errors import DeviceFailed, OutOfMemory
-from inpaint_server.models.device import Device, translate_out_of_memory
+from inpaint_server.models.capture import Capture
+from inpaint_server.models.device import translate_out_of_memory
 from inpaint_server.models.memory import MemoryEstimator
 
 log = structlog.get_logger(__name__)
@@ -38,69 +37,14 @@ MAX_CAPTURED: Final = 64
 OFTEN: Final = 100
 """Calls of one shape after which it is worth a capture: about two adverts."""
 
+_FREE_AFTERWARDS: Final = 4
+"""So many times a captured call's rows must fit into the free memory: what the pool takes is lost to other calls."""
+
 _MAX_COUNTED: Final = 256
 """Shapes whose calls are counted; callers decide how many there are."""
 
 Function = Callable[..., tuple[Tensor, ...]]
 """A call of a model: tensors of N rows each to tensors of N rows each. It must not read a value back."""
-
-
-class Capture(Protocol):
-    """Captures calls; `CudaCapture` does it on a device, and tests have a stand-in for the CPU."""
-
-    @property
-    def pool_bytes(self) -> int:
-        """Memory that the captured calls' intermediate tensors take, and nothing else can."""
-        ...
-
-    def capture(self, call: Callable[[], None]) -> Callable[[], None]:
-        """Make a call and capture it; the result replays it on the same tensors."""
-        ...
-
-    def release(self) -> None:
-        """Return the pool's memory; called when no captured call is left."""
-        ...
-
-
-class CudaCapture:
-    """Captures into CUDA graphs of one memory pool, on one stream (the pool's memory is reused only on its stream)."""
-
-    def __init__(self) -> None:
-        self._stream: Any = torch.cuda.Stream()
-        self._pool = torch.cuda.graph_pool_handle()
-        self.pool_bytes = 0
-
-    def capture(self, call: Callable[[], None]) -> Callable[[], None]:
-        """Make the call once, so that kernels are chosen and workspaces allocated, and capture it the second time."""
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
-            call()
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()
-        reserved = torch.cuda.memory_reserved()
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with _no_garbage_collection(), torch.cuda.stream(self._stream):
-                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-                try:
-                    call()
-                finally:
-                    graph.capture_end()
-        finally:
-            self.pool_bytes += torch.cuda.memory_reserved() - reserved
-        return graph.replay
-
-    def release(self) -> None:
-        """Free the pool. Its handle cannot be used again: the next capture gets another."""
-        gc.collect()
-        torch.cuda.empty_cache()
-        self._pool = torch.cuda.graph_pool_handle()
-        self.pool_bytes = 0
-
-
-def capture_for(device: Device) -> Capture | None:
-    """How calls are captured on a device; None where they cannot be."""
-    return CudaCapture() if device.torch_device.type == "cuda" else None
 
 
 def padded(rows: int) -> int | None:
@@ -221,7 +165,7 @@ class CapturedCalls:
     def _capture_call(self, capture: Capture, shape: _Shape, rows: int, asked: _Asked) -> None:
         row = asked.zeros()
         results = self._run_eagerly(shape.kind, asked.function, row)
-        if self._estimator.max_rows(shape.kind, row[0].numel()) < rows:
+        if self._estimator.max_rows(shape.kind, row[0].numel()) < _FREE_AFTERWARDS * rows:
             raise OutOfMemory("There is too little memory for another captured call.")
         buffers = self._buffers.get(shape)
         if buffers is None:
@@ -304,14 +248,3 @@ class _Buffers:
             buffer[:rows].copy_(one)
         replay()
         return tuple(one[:rows].clone() for one in self.results)
-
-
-@contextmanager
-def _no_garbage_collection() -> Generator[None]:
-    """During a capture nothing may be freed on the device, and a collector may find something to free at any time."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

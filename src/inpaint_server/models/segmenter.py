@@ -64,7 +64,7 @@ class Segmenter:
         self.embeddings: Cache[Hashable, Embedding] = Cache(cache_bytes, lambda embedding: embedding.features.nbytes)
         with torch.device("meta"):
             self._sam = build_sam(SamConfig.from_json(folder / "config.json"))
-        weights = load_file(folder / "model.safetensors")
+        weights = load_file(folder / "model.safetensors", device=str(device.torch_device))
         # The prompt encoder's and mask decoder's few operations mix in coordinates; half precision would move points.
         self._sam.load_state_dict({name: weight.float() for name, weight in weights.items()}, assign=True)
         self._sam.pixel_mean, self._sam.pixel_std = (

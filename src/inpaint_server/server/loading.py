@@ -82,7 +82,7 @@ def load_backend(settings: Settings) -> tuple[TorchBackend, BundleDefaults]:
 
     opened = bundle.open_bundle(bundle.find(settings.bundle, settings.model_dir))
     bundle.read_ahead(opened)
-    from inpaint_server.models import backend, device, graphs, memory  # torch takes seconds to import
+    from inpaint_server.models import backend, capture, device, memory  # torch takes seconds to import
 
     target = device.choose(settings.device, settings.dtype)
     models = backend.TorchBackend(
@@ -90,7 +90,7 @@ def load_backend(settings: Settings) -> tuple[TorchBackend, BundleDefaults]:
         target,
         photo_cache_bytes=int(settings.photo_cache_mb * 1e6),
         prompt_cache_bytes=int(settings.prompt_cache_mb * 1e6),
-        capture=graphs.capture_for(target) if settings.cuda_graphs == "auto" else None,
+        capture=capture.capture_for(target) if settings.cuda_graphs == "auto" else None,
     )
     models.capture(opened.defaults.size, settings.max_batch)
     memory.trim_heap()
