@@ -67,6 +67,10 @@ class Settings(BaseSettings):
         default="auto",
         description="Whether the UNets' kernels are launched together, as CUDA graphs; auto: on CUDA.",
     )
+    compile: Literal["off", "unet"] = Field(
+        default="off",
+        description="`unet`: torch compiles the UNets' blocks before `/ping` is 200, which needs a C compiler.",
+    )
     photo_cache_mb: float = Field(
         default=256.0, ge=0, description="Cache of Segment Anything's photo embeddings, megabytes; 0: none."
     )

@@ -16,6 +16,7 @@ from inpaint_server.errors import BundleError, OutOfMemory
 from inpaint_server.models.attention import enable_attention
 from inpaint_server.models.bundle import Bundle
 from inpaint_server.models.capture import Capture
+from inpaint_server.models.compiling import compile_unets
 from inpaint_server.models.decoding import PendingPicture
 from inpaint_server.models.denoising import DenoisingState
 from inpaint_server.models.device import Device, RunAhead
@@ -46,10 +47,12 @@ class TorchBackend:
         photo_cache_bytes: Bytes of photo embeddings kept.
         prompt_cache_bytes: Bytes of prompt embeddings kept.
         capture: Captures the UNets' calls; None: they are made as they are.
+        compiled: Whether the UNets' blocks are compiled; see `compile_unets`.
 
     Raises:
         BundleError: the weights do not load.
         OutOfMemory: the weights fill the memory, so that no attention can be measured.
+        SettingsError: there is no compiler.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class TorchBackend:
         photo_cache_bytes: int = 0,
         prompt_cache_bytes: int = 0,
         capture: Capture | None = None,
+        compiled: bool = False,
     ) -> None:
         silence_libraries()
         estimator = MemoryEstimator(device)
@@ -79,6 +83,8 @@ class TorchBackend:
         loaded = [self.text_to_image, *([self.inpainting] if bundle.has_inpainting else [])]
         self._checkpoints = [one for pair in loaded for one in (pair, pair.few_step) if one is not None]
         attention = enable_attention([one.unet for one in self._checkpoints], [pair.vae for pair in loaded], device)
+        if compiled:
+            compile_unets([one.unet for one in self._checkpoints])
         self._preparation = PassPreparation(self.text_to_image, self.inpainting, device, estimator, prompt_cache_bytes)
         self._diffusion = Diffusion(self._preparation, device, estimator, self._calls)
         self._run_ahead = RunAhead(device)

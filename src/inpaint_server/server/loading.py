@@ -74,7 +74,7 @@ def load_backend(settings: Settings) -> tuple[TorchBackend, BundleDefaults]:
 
     Raises:
         BundleError: there is no bundle, or it cannot be used.
-        SettingsError: the device does not exist.
+        SettingsError: the device or, where the UNets are to be compiled, a compiler does not exist.
         OutOfMemory: the models do not fit on the device.
     """
     let_waiting_threads_sleep()
@@ -91,6 +91,7 @@ def load_backend(settings: Settings) -> tuple[TorchBackend, BundleDefaults]:
         photo_cache_bytes=int(settings.photo_cache_mb * 1e6),
         prompt_cache_bytes=int(settings.prompt_cache_mb * 1e6),
         capture=capture.capture_for(target) if settings.cuda_graphs == "auto" else None,
+        compiled=settings.compile == "unet",
     )
     models.capture(opened.defaults.size, settings.max_batch)
     memory.trim_heap()
