@@ -241,7 +241,8 @@ def _write_checkpoint(writer: BundleWriter, folder: str, checkpoint: DiffusionCh
 
 
 def _write_model(writer: BundleWriter, folder: str, model: Model, file: str) -> None:
-    writer.write_json(f"{folder}/config.json", model.config)
+    here = {"_name_or_path"}  # where the library found it, which says nothing elsewhere
+    writer.write_json(f"{folder}/config.json", {key: model.config[key] for key in model.config.keys() - here})
     writer.write_weights(f"{folder}/{file}", model.weights, torch.float16)
 
 

@@ -161,6 +161,15 @@ def test_manifest_records_and_output_names_every_source(base: Base, make: Make):
     assert "Writing" in "".join(outcome.errors), "the progress"
 
 
+def test_bundle_does_not_tell_where_it_was_made(base: Base, make: Make, tmp_path: Path):
+    folder = Path(shutil.copytree(base.inpainting, tmp_path / "sd"))
+    checkpoints.edit_json(folder / "unet" / "config.json", _name_or_path=str(folder))
+    outcome = make(inpainting=folder)
+    assert outcome.code == 0
+    texts = [path.read_text() for path in outcome.bundle.rglob("*.json")]
+    assert not any(str(tmp_path) in text for text in texts)
+
+
 def test_wrong_checksum_is_refused(make: Make):
     outcome = make("--sam-sha256", "0" * 64)
     assert outcome.code == 1

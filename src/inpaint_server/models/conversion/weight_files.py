@@ -96,8 +96,11 @@ def _head(path: Path) -> bytes:
         raise BundleError(f"{path} is a link to a file that is not there: download the model again.")
     if not path.is_file():
         raise BundleError(f"{path} is missing, or no file: copy it from where the model is from.")
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}): check its permissions.") from None
     if not head:
         raise BundleError(f"{path} is empty: download it again.")
     if not _is_safetensors(head):
