@@ -82,11 +82,17 @@ def _fill(folder: Path, filling: _Filling) -> None:
         for component, model in {**shared, "unet": filling.fill(checkpoint.unet)}.items():
             model.save_pretrained(folder / name / component)
         shutil.copytree(DEMO / name / "scheduler", folder / name / "scheduler")
-        shutil.copy(DEMO / name / "model_index.json", folder / name)
+        _write_index(name, folder, vae=type(models.text_to_image.vae).__name__)
         _copy_tokenizer(name, folder, length=text_encoder.config.max_position_embeddings)
     (folder / SEGMENTER).mkdir()
     (folder / SEGMENTER / "config.json").write_text(json.dumps({"type": _SEGMENTER_TYPE}))
     save_file(filling.fill(models.segmenter).state_dict(), folder / SEGMENTER / "model.safetensors")
+
+
+def _write_index(name: str, folder: Path, *, vae: str) -> None:
+    """What diffusers' pipelines are told of the demo's, but for the autoencoder, which is of another class there."""
+    index = json.loads((DEMO / name / "model_index.json").read_text())
+    (folder / name / "model_index.json").write_text(json.dumps({**index, "vae": ["diffusers", vae]}))
 
 
 def _copy_tokenizer(name: str, folder: Path, *, length: int) -> None:

@@ -48,16 +48,20 @@ class Busy:
 
 
 def measure(target: Target, record: Record) -> None:
-    """One pass and several, then a whole advert."""
+    """One pass and several, then a whole advert; as the server runs them, with CUDA graphs where it has them."""
     settings = read(bundle=target.bundle, device=target.device)
     backend, defaults = load_backend(settings)
-    loaded = assemble(settings, backend, defaults, backend.card)
-    warm_up(loaded.engine, defaults, settings.start_timeout_s)
     watch = _Watch(record, on_cuda=target.device == "cuda")
+    if target.device == "cuda":
+        torch.cuda.empty_cache()  # what is still reserved is in use, or the graphs' pool
+        pool_bytes = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        record.figure("device memory that the CUDA graphs' pool takes", pool_bytes / 1e9, "GB")
     for passes in (1, 2) if target.small else (1, 8):
         with record.attempt(f"steps of {passes} passes"):
             states = backend.begin([_call(defaults)] * passes)
             watch.steps(partial(backend.advance, states), passes)
+    loaded = assemble(settings, backend, defaults, backend.card)  # whose thread alone calls the models from here on
+    warm_up(loaded.engine, defaults, settings.start_timeout_s)
     with record.attempt("an advert"):
         advert = partial(answers_to, loaded, jobs.fields(**target.effort))
         advert()
