@@ -26,12 +26,14 @@ from inpaint_server.models.layout import (
     INPAINTING,
     SAFETY_CHECKER,
     SEGMENTER,
+    TEXT_ENCODERS,
     TEXT_TO_IMAGE,
+    TOKENIZERS,
     UPSCALER,
 )
 from inpaint_server.models.manifest import Manifest, SourceEntry, write_manifest
 
-_CHECKPOINT_FOLDERS: Final = ("", "unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_CHECKPOINT_FOLDERS: Final = ("", "unet", "vae", *TEXT_ENCODERS, *TOKENIZERS, "scheduler")
 _BLOCK_BYTES: Final = 1 << 24
 Advance = Callable[[int], None]
 
@@ -220,23 +222,23 @@ def _read_checkpoint(path: Path) -> DiffusionCheckpoint:
 
 
 def _require_uses(checkpoints: dict[str, DiffusionCheckpoint], found: dict[str, Source]) -> None:
-    channels = {TEXT_TO_IMAGE: compatibility.TEXT_TO_IMAGE_CHANNELS, INPAINTING: compatibility.INPAINTING_CHANNELS}
-    given = {name: checkpoint.unet.config["in_channels"] for name, checkpoint in checkpoints.items()}
-    if given == {TEXT_TO_IMAGE: channels[INPAINTING], INPAINTING: channels[TEXT_TO_IMAGE]}:
+    swapped = {TEXT_TO_IMAGE: compatibility.INPAINTING_CHANNELS, INPAINTING: compatibility.TEXT_TO_IMAGE_CHANNELS}
+    if swapped == {name: checkpoint.unet.config["in_channels"] for name, checkpoint in checkpoints.items()}:
         raise BundleError(
             f"The two checkpoints are swapped: {found[TEXT_TO_IMAGE].path} is for inpainting and "
             f"{found[INPAINTING].path} for text to image."
         )
     for name, checkpoint in checkpoints.items():
-        checkpoint.require_use(channels[name], found[name].path)
+        checkpoint.require_use(name, found[name].path)
 
 
 def _write_checkpoint(writer: BundleWriter, folder: str, checkpoint: DiffusionCheckpoint) -> None:
     _write_model(writer, f"{folder}/unet", checkpoint.unet, DIFFUSION_WEIGHTS)
     _write_model(writer, f"{folder}/vae", checkpoint.vae, DIFFUSION_WEIGHTS)
-    _write_model(writer, f"{folder}/text_encoder", checkpoint.text_encoder, "model.safetensors")
+    for encoder, name, tokenizer in zip(checkpoint.text_encoders, TEXT_ENCODERS, TOKENIZERS, strict=False):
+        _write_model(writer, f"{folder}/{name}", encoder.model, "model.safetensors")
+        encoder.save_tokenizer(writer.folder / folder / tokenizer)
     writer.write_json(f"{folder}/scheduler/scheduler_config.json", checkpoint.noise_schedule)
-    checkpoint.save_tokenizer(writer.folder / folder / "tokenizer")
     writer.write_json(f"{folder}/model_index.json", checkpoint.pipeline_index)
 
 
@@ -249,7 +251,9 @@ def _write_model(writer: BundleWriter, folder: str, model: Model, file: str) -> 
 def _written_bytes(
     checkpoints: Iterable[DiffusionCheckpoint], segmenter: Segmenter, few_step_unets: Iterable[Model]
 ) -> int:
-    models = [model for one in checkpoints for model in (one.unet, one.vae, one.text_encoder)]
+    models = [
+        model for one in checkpoints for model in (one.unet, one.vae, *(encoder.model for encoder in one.text_encoders))
+    ]
     halves = [weight for model in (*models, *few_step_unets) for weight in model.weights.values()]
     total = sum(weight.numel() * written_dtype(weight, torch.float16).itemsize for weight in halves)
     return total + sum(weight.nbytes for weight in segmenter.weights.values())

@@ -8,16 +8,21 @@ from typing import Any, Final
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from diffusers.utils.logging import set_verbosity_error
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from inpaint_server.errors import BundleError
 from inpaint_server.models.checkpoint import LATENT_CHANNELS
+from inpaint_server.models.layout import INPAINTING, TEXT_TO_IMAGE
 
 Shapes = Mapping[str, Sequence[int]]
 AUTOENCODERS: Final = {kind.__name__: kind for kind in (AutoencoderKL, AutoencoderTiny)}
 TEXT_TO_IMAGE_CHANNELS: Final = 4
 INPAINTING_CHANNELS: Final = 9
 """4 of latents, 1 of the mask, 4 of the masked picture's latents (Rombach et al., 2022, appendix on inpainting)."""
+_CHANNELS: Final = {TEXT_TO_IMAGE: (TEXT_TO_IMAGE_CHANNELS,), INPAINTING: (INPAINTING_CHANNELS, TEXT_TO_IMAGE_CHANNELS)}
+"""What the UNets of a bundle's checkpoints may take: one for text to image inpaints, too, without seeing the mask."""
+_CANVAS_NUMBERS: Final = 6
+"""Height and width of the original, where it was cropped, and of the canvas: each is embedded on its own (SDXL)."""
 
 
 def unet_shapes(config: dict[str, Any], where: object) -> Shapes:
@@ -43,15 +48,20 @@ def autoencoder_shapes(config: dict[str, Any], where: object) -> Shapes:
     return _shapes(AUTOENCODERS[name].from_config, config, where)
 
 
-def text_encoder_shapes(config: dict[str, Any], where: object) -> Shapes:
-    """Every weight of a CLIP text encoder of a configuration.
+def text_encoder_shapes(config: dict[str, Any], where: object, *, projected: bool) -> Shapes:
+    """Every weight of a CLIP text encoder of a configuration, `projected` with the one that makes a pooled embedding.
 
     Raises:
         BundleError: it describes another model, or none that can be built.
     """
     if "vocab_size" not in config or not str(config.get("model_type", "")).startswith("clip"):
-        raise BundleError(f"{where} describes no CLIP text encoder: use the one of a Stable Diffusion 1.x checkpoint.")
-    return _shapes(_text_encoder, config, where)
+        raise BundleError(f"{where} describes no CLIP text encoder: use the one of a Stable Diffusion checkpoint.")
+    kind = CLIPTextModelWithProjection if projected else CLIPTextModel
+
+    def build(values: dict[str, Any]) -> CLIPTextModel | CLIPTextModelWithProjection:
+        return kind(CLIPTextConfig(**values))
+
+    return _shapes(build, config, where)
 
 
 def require_fit(expected: Shapes, found: Shapes, where: object) -> None:
@@ -72,43 +82,59 @@ def require_fit(expected: Shapes, found: Shapes, where: object) -> None:
 
 
 def require_one_model(
-    unet: dict[str, Any], autoencoder: dict[str, Any], text_encoder: dict[str, Any], where: object
+    unet: dict[str, Any], autoencoder: dict[str, Any], text_encoders: Sequence[dict[str, Any]], where: object
 ) -> None:
-    """Compare what the three models of a checkpoint hand to each other.
+    """Compare what the models of a checkpoint hand to each other, by their configurations.
 
     Raises:
-        BundleError: the text encoder's width or the autoencoder's channels are not the UNet's.
+        BundleError: the text encoders' widths or the autoencoder's channels are not the UNet's.
     """
-    wanted, width = unet["cross_attention_dim"], text_encoder["hidden_size"]
+    encoders = [CLIPTextConfig(**config) for config in text_encoders]
+    wanted, width = unet["cross_attention_dim"], sum(encoder.hidden_size for encoder in encoders)
     if wanted != width:
+        given = "its text encoder gives" if len(encoders) == 1 else "its two text encoders together give"
         raise BundleError(
-            f"The UNet of {where} takes text embeddings {wanted} wide and its text encoder gives {width}: "
-            "take both from the same model."
+            f"The UNet of {where} takes text embeddings {wanted} wide and {given} {width}: "
+            "take them from the same model."
         )
+    if unet.get("addition_embed_type") is not None:
+        _require_pooled(unet, encoders[-1], where)
     if (channels := autoencoder["latent_channels"]) != LATENT_CHANNELS:
         raise BundleError(f"The VAE of {where} has {channels} latent channels: use one of Stable Diffusion, with 4.")
 
 
-def require_channels(unet: dict[str, Any], expected: int, where: object) -> None:
-    """Check that a UNet was trained for text to image (4 channels) or for inpainting (9).
+def require_channels(unet: dict[str, Any], use: str, where: object) -> None:
+    """Check that a UNet takes 4 channels (text to image), or for inpainting 9 or 4.
+
+    Args:
+        unet: Its configuration.
+        use: The folder of its checkpoint in a bundle.
+        where: The checkpoint.
 
     Raises:
         BundleError: it was trained for something else.
     """
-    channels = unet["in_channels"]
-    if channels == expected:
+    channels, fitting = unet["in_channels"], _CHANNELS[use]
+    if channels in fitting:
         return
     meant = {TEXT_TO_IMAGE_CHANNELS: "text to image", INPAINTING_CHANNELS: "inpainting"}
     known = {**meant, 5: "a depth map beside the picture", 8: "editing by instruction (InstructPix2Pix)"}
     purpose = known.get(channels, "another purpose")
     raise BundleError(
         f"The UNet of {where} takes {channels} channels, for {purpose}: "
-        f"give a checkpoint for {meant[expected]}, which takes {expected}."
+        f"give a checkpoint for {meant[fitting[0]]}, which takes {fitting[0]}."
     )
 
 
-def _text_encoder(config: dict[str, Any]) -> CLIPTextModel:
-    return CLIPTextModel(CLIPTextConfig(**config))
+def _require_pooled(unet: dict[str, Any], text_encoder: CLIPTextConfig, where: object) -> None:
+    """Compare what an SDXL UNet is told besides the prompt's tokens with what it is made of."""
+    wanted = unet["projection_class_embeddings_input_dim"]
+    width = text_encoder.projection_dim + _CANVAS_NUMBERS * unet["addition_time_embed_dim"]
+    if wanted != width:
+        raise BundleError(
+            f"The UNet of {where} takes {wanted} numbers for each whole prompt and its canvas, and with its second "
+            f"text encoder there are {width}: take both from the same model."
+        )
 
 
 def _shapes(build: Any, config: dict[str, Any], where: object) -> Shapes:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from inpaint_server.errors import BundleError
-from inpaint_server.models.compatibility import INPAINTING_CHANNELS, TEXT_TO_IMAGE_CHANNELS
 from inpaint_server.models.conversion import additions, few_step
 from inpaint_server.models.conversion.diffusers_folder import read_folder
 from inpaint_server.models.conversion.sam_weights import read_segmenter
@@ -26,9 +25,9 @@ def problems(folder: Path) -> list[str]:
     The checks are those that a bundle's sources pass before it is made.
     """
     checks: list[Callable[[], object]] = [lambda: read_segmenter(folder / SEGMENTER)]
-    for name, channels in ((TEXT_TO_IMAGE, TEXT_TO_IMAGE_CHANNELS), (INPAINTING, INPAINTING_CHANNELS)):
+    for name in (TEXT_TO_IMAGE, *((INPAINTING,) if (folder / INPAINTING).is_dir() else ())):
         checkpoint = folder / name
-        checks.append(lambda at=checkpoint, of=channels: read_folder(at).require_use(of, at))
+        checks.append(lambda at=checkpoint, use=name: read_folder(at).require_use(use, at))
         if (checkpoint / FEW_STEP_UNET).is_dir():
             checks.append(lambda at=checkpoint / FEW_STEP_UNET: few_step.read_unet(at))
     if (folder / SAFETY_CHECKER).is_dir():

@@ -25,6 +25,7 @@ from inpaint_server.models.manifest import verify
 from testing import checkpoints
 from testing.checkpoints import SMALL_SAM, TEXT_WEIGHTS, UNET_WEIGHTS, VAE_WEIGHTS, edit_json, original_names
 from tests.models.conversion.conftest import Base, Make
+from tests.models.conversion.test_families import FAMILY_FORMS
 
 PAGE = Path(__file__).parents[3] / "docs" / "bundles.md"
 Form = Callable[[Base], dict[str, Any]]
@@ -373,9 +374,9 @@ def _(base: Base) -> dict[str, Any]:
     return {"text_to_image": base.inpainting, "inpainting": base.text_to_image}
 
 
-@refused("4 channels where 9 are meant", "takes 4 channels, for text to image: give a checkpoint for inpainting")
+@refused("9 channels where 4 are meant", "takes 9 channels, for inpainting: give a checkpoint for text to image")
 def _(base: Base) -> dict[str, Any]:
-    return {"inpainting": base.text_to_image}
+    return {"text_to_image": base.inpainting}
 
 
 @refused("8 channels (InstructPix2Pix)", "takes 8 channels, for editing by instruction")
@@ -489,30 +490,23 @@ def _(base: Base) -> dict[str, Any]:
     return {"text_to_image": single(base, drop("model.diffusion_model.out."))}
 
 
-@refused("Stable Diffusion XL, single file", "holds Stable Diffusion XL: this server takes Stable Diffusion 1.x")
+@refused("Stable Diffusion XL, single file", "holds Stable Diffusion XL in one file: give the same model's folder")
 def _(base: Base) -> dict[str, Any]:
     return signs(
         base.folder, "conditioner.embedders.1.model.ln_final.weight", "model.diffusion_model.input_blocks.0.0.weight"
     )
 
 
-@refused("Stable Diffusion XL, folder", "holds Stable Diffusion XL")
+@refused("Stable Diffusion XL's refiner", "holds Stable Diffusion XL (refiner): this server takes Stable Diffusion")
 def _(base: Base) -> dict[str, Any]:
     folder = copied(base.text_to_image, base.folder)
-    edit_json(folder / "model_index.json", _class_name="StableDiffusionXLPipeline")
+    edit_json(folder / "unet" / "config.json", cross_attention_dim=1280, addition_embed_type="text_time")
     return {"text_to_image": folder}
 
 
-@refused("Stable Diffusion 2.x, single file", "holds Stable Diffusion 2.x")
+@refused("Stable Diffusion 2.x, single file", "holds Stable Diffusion 2.x in one file: give the same model's folder")
 def _(base: Base) -> dict[str, Any]:
     return signs(base.folder, "cond_stage_model.model.ln_final.weight", "model.diffusion_model.input_blocks.0.0.weight")
-
-
-@refused("Stable Diffusion 2.x, folder", "holds Stable Diffusion 2.x")
-def _(base: Base) -> dict[str, Any]:
-    folder = copied(base.text_to_image, base.folder)
-    edit_json(folder / "unet" / "config.json", cross_attention_dim=1024)
-    return {"text_to_image": folder}
 
 
 @refused("Stable Diffusion 3", "holds Stable Diffusion 3")
@@ -616,4 +610,4 @@ def test_form_is_refused_in_one_sentence(name: str, base: Base, make: Make, tmp_
 def test_documentation_lists_every_form_once():
     rows = re.findall(r"^\| (.+?) \| .+ \|$", PAGE.read_text().partition("## What people have")[2], re.MULTILINE)
     listed = [row for row in rows if row not in {"form", "---"}]
-    assert listed == [*ACCEPTED, *REFUSED]
+    assert listed == [*ACCEPTED, *FAMILY_FORMS, *REFUSED]

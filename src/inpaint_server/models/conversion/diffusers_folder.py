@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from torch import Tensor
 from transformers import CLIPTokenizer
 
 from inpaint_server.errors import BundleError
 from inpaint_server.models.conversion import checkpoints, families
-from inpaint_server.models.conversion.checkpoints import DiffusionCheckpoint
+from inpaint_server.models.conversion.checkpoints import DiffusionCheckpoint, TextEncoder
 from inpaint_server.models.conversion.weight_files import read_json
 from inpaint_server.models.conversion.weight_folders import open_folder
+from inpaint_server.models.layout import TEXT_ENCODERS, TOKENIZERS
 
 INDEX: Final = "model_index.json"
-_PARTS: Final = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _LONGEST_CONTEXT: Final = 10_000
 """Tokens; a tokenizer without a length of its own has 1e30."""
 
@@ -48,7 +50,8 @@ def read_folder(folder: Path) -> DiffusionCheckpoint:
     """Open a checkpoint's folder.
 
     Args:
-        folder: With `unet`, `vae`, `text_encoder`, `tokenizer` and `scheduler`; what else it has is not used.
+        folder: With `unet`, `vae`, `text_encoder`, `tokenizer` and `scheduler`, and for SDXL `text_encoder_2` and
+            `tokenizer_2`; what else it has is not used.
 
     Raises:
         BundleError: a part is missing, damaged, of another family, or does not fit its configuration.
@@ -57,24 +60,21 @@ def read_folder(folder: Path) -> DiffusionCheckpoint:
     if (folder / INDEX).exists():
         name = str(read_json(folder / INDEX).get("_class_name"))
         families.require_served(families.family_of_pipeline(name), folder)
-    for part in _PARTS:
-        if not (folder / part).is_dir():
-            raise BundleError(f"{folder} has no {part}/: copy it there from where the checkpoint is from.")
-    configs = {part: read_json(folder / part / "config.json") for part in ("unet", "vae", "text_encoder")}
-    width = configs["unet"].get("cross_attention_dim")
-    families.require_served(families.family_of_text_width(width) if isinstance(width, int) else None, folder)
-    unet, unet_files = open_folder(folder / "unet")
-    vae, vae_files = open_folder(folder / "vae")
-    text, text_files = open_folder(folder / "text_encoder")
-    autoencoder = checkpoints.autoencoder(configs["vae"], vae, folder / "vae")
+    _require_parts(folder, ["unet"])
+    unet = read_json(folder / "unet" / "config.json")
+    family = families.require_served(families.family_of_unet(unet), folder)
+    count = len(TEXT_ENCODERS) if family == families.SDXL else 1
+    _require_parts(folder, ["vae", *TEXT_ENCODERS[:count], *TOKENIZERS[:count], "scheduler"])
+    vae = read_json(folder / "vae" / "config.json")
+    files: list[Path] = []
     return DiffusionCheckpoint(
-        unet=checkpoints.unet(configs["unet"], unet, folder / "unet"),
-        vae=autoencoder,
-        text_encoder=checkpoints.text_encoder(configs["text_encoder"], text, folder / "text_encoder"),
-        tokenizer=read_tokenizer(folder / "tokenizer", configs["text_encoder"]),
+        family=family,
+        unet=checkpoints.unet(unet, _opened(folder / "unet", files), folder / "unet"),
+        vae=checkpoints.autoencoder(vae, _opened(folder / "vae", files), folder / "vae"),
+        text_encoders=tuple(_text_encoder(folder, number, files) for number in range(count)),
         noise_schedule=read_json(folder / "scheduler" / "scheduler_config.json"),
-        files=(*unet_files, *vae_files, *text_files),
-        native_size=_native_size(configs["unet"], configs["vae"]),
+        files=tuple(files),
+        native_size=_native_size(unet, vae),
     )
 
 
@@ -98,6 +98,29 @@ def read_tokenizer(folder: Path, text_encoder: dict[str, Any]) -> CLIPTokenizer:
     if tokenizer.model_max_length > _LONGEST_CONTEXT:
         tokenizer.model_max_length = text_encoder["max_position_embeddings"]
     return tokenizer
+
+
+def _require_parts(folder: Path, parts: Iterable[str]) -> None:
+    for part in parts:
+        if not (folder / part).is_dir():
+            raise BundleError(f"{folder} has no {part}/: copy it there from where the checkpoint is from.")
+
+
+def _opened(folder: Path, files: list[Path]) -> dict[str, Tensor]:
+    """The weights in a folder; the files that they are in are appended."""
+    weights, own = open_folder(folder)
+    files += own
+    return weights
+
+
+def _text_encoder(folder: Path, number: int, files: list[Path]) -> TextEncoder:
+    """A checkpoint's first text encoder, or SDXL's second, of which the pooled embedding is used, too."""
+    where = folder / TEXT_ENCODERS[number]
+    config = read_json(where / "config.json")
+    return TextEncoder(
+        model=checkpoints.text_encoder(config, _opened(where, files), where, projected=number > 0),
+        tokenizer=read_tokenizer(folder / TOKENIZERS[number], config),
+    )
 
 
 def _native_size(unet: dict[str, Any], vae: dict[str, Any]) -> int:

@@ -1,12 +1,12 @@
 """Which model a set of weights belongs to, by the names and shapes of its tensors; nothing of them is read.
 
-A new family that is served gets its sign here and a reader beside `single_file.py`.
+A new family that is served gets its sign here, and a reader beside `single_file.py` where it comes in one file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from torch import Tensor
 
@@ -15,10 +15,10 @@ from inpaint_server.errors import BundleError
 STABLE_DIFFUSION_1: Final = "Stable Diffusion 1.x"
 STABLE_DIFFUSION_2: Final = "Stable Diffusion 2.x"
 SDXL: Final = "Stable Diffusion XL"
+SERVED: Final = (STABLE_DIFFUSION_1, STABLE_DIFFUSION_2, SDXL)
 SEGMENT_ANYTHING: Final = "Segment Anything"
-_SERVED: Final = (
-    "this server takes Stable Diffusion 1.x (such as 1.5) and Stable Diffusion Inpainting of the same family"
-)
+_REFINER: Final = f"{SDXL} (refiner)"
+_TAKES: Final = "this server takes Stable Diffusion 1.x, 2.x and XL, for text to image and for inpainting"
 
 # The first sign that some tensor's name contains decides: parts and additions before whole models, which they resemble.
 _SIGNS: Final = (
@@ -30,7 +30,7 @@ _SIGNS: Final = (
     ("emb_params", "a textual inversion"),
     ("motion_modules.", "a motion module"),
     ("conditioner.embedders.1.", SDXL),
-    ("conditioner.embedders.0.model.", f"{SDXL} (refiner)"),
+    ("conditioner.embedders.0.model.", _REFINER),
     ("joint_blocks.", "Stable Diffusion 3"),
     ("double_blocks.", "Flux"),
     ("single_transformer_blocks.", "Flux"),
@@ -44,7 +44,7 @@ _SIGNS: Final = (
     ("token_embedding.weight", "a text encoder alone"),
 )
 _CROSS_ATTENTION: Final = "attn2.to_k.weight"
-_FAMILY_OF_TEXT_WIDTH: Final = {1024: STABLE_DIFFUSION_2, 1280: f"{SDXL} (refiner)", 2048: SDXL}
+_FAMILY_OF_TEXT_WIDTH: Final = {1024: STABLE_DIFFUSION_2, 1280: _REFINER, 2048: SDXL}
 _FAMILY_OF_PIPELINE: Final = {
     "StableDiffusionXL": SDXL,
     "StableDiffusion3": "Stable Diffusion 3",
@@ -62,7 +62,7 @@ def family_of(weights: Mapping[str, Tensor]) -> str | None:
     """The family of a file's weights, or what else they are; None if nothing is known about them."""
     for sign, family in _SIGNS:
         if any(sign in name for name in weights):
-            return _family_of_unet(weights) if family == STABLE_DIFFUSION_1 else family
+            return _by_text_width(weights) if family == STABLE_DIFFUSION_1 else family
     return None
 
 
@@ -71,23 +71,34 @@ def family_of_pipeline(class_name: str) -> str:
     return next((family for sign, family in _FAMILY_OF_PIPELINE.items() if class_name.startswith(sign)), class_name)
 
 
-def family_of_text_width(width: int) -> str:
-    """The family of a UNet by the width of the text embeddings that it takes, 1.x for a width that no other has."""
-    return _FAMILY_OF_TEXT_WIDTH.get(width, STABLE_DIFFUSION_1)
+def family_of_unet(config: Mapping[str, Any]) -> str | None:
+    """The family of a UNet by its configuration; None if it is conditioned in another way than those that are served.
+
+    SDXL's is told more than the prompt's tokens, and its refiner reads those of the second text encoder alone. Of the
+    others, 2.x has linear layers before and after its attention, and 1.x convolutions.
+    """
+    added, width = config.get("addition_embed_type"), config.get("cross_attention_dim")
+    if added not in {None, "text_time"} or not isinstance(width, int):
+        return None
+    if added is not None:
+        return _REFINER if _FAMILY_OF_TEXT_WIDTH.get(width) == _REFINER else SDXL
+    return STABLE_DIFFUSION_2 if config.get("use_linear_projection") else STABLE_DIFFUSION_1
 
 
-def require_served(family: str | None, where: object) -> None:
-    """Refuse a diffusion model of a family that is not served.
+def require_served(family: str | None, where: object) -> str:
+    """The family of a diffusion model, if it is served.
 
     Raises:
         BundleError: it is of another family, or something else than a diffusion model.
     """
     if family is None:
-        raise BundleError(f"{where} holds weights of an unknown kind: {_SERVED}.")
-    if family != STABLE_DIFFUSION_1:
-        raise BundleError(f"{where} holds {family}: {_SERVED}.")
+        raise BundleError(f"{where} holds weights of an unknown kind: {_TAKES}.")
+    if family not in SERVED:
+        raise BundleError(f"{where} holds {family}: {_TAKES}.")
+    return family
 
 
-def _family_of_unet(weights: Mapping[str, Tensor]) -> str:
+def _by_text_width(weights: Mapping[str, Tensor]) -> str:
+    """The family by the width of the text embeddings that a UNet takes, 1.x for a width that no other has."""
     widths = [weight.shape[1] for name, weight in weights.items() if name.endswith(_CROSS_ATTENTION)]
-    return family_of_text_width(widths[0]) if widths else STABLE_DIFFUSION_1
+    return _FAMILY_OF_TEXT_WIDTH.get(widths[0], STABLE_DIFFUSION_1) if widths else STABLE_DIFFUSION_1

@@ -22,7 +22,7 @@ from transformers import CLIPTokenizer
 from inpaint_server.errors import BundleError
 from inpaint_server.models.architectures import SD15_UNET, SD15_VAE
 from inpaint_server.models.conversion import checkpoints, families
-from inpaint_server.models.conversion.checkpoints import DiffusionCheckpoint
+from inpaint_server.models.conversion.checkpoints import DiffusionCheckpoint, TextEncoder
 from inpaint_server.models.conversion.weight_files import open_weights
 
 _UNET: Final = "model.diffusion_model."
@@ -53,7 +53,9 @@ def read_file(path: Path) -> DiffusionCheckpoint:
         BundleError: it is no such file, of another family, or lacks one of the three models.
     """
     weights = open_weights(path)
-    families.require_served(families.family_of(weights), path)
+    family = families.require_served(families.family_of(weights), path)
+    if family != families.STABLE_DIFFUSION_1:
+        raise BundleError(f"{path} holds {family} in one file: give the same model's folder as diffusers saves it.")
     for prefix, what in ((_UNET, "UNet"), (_VAE, "autoencoder (VAE)"), (_TEXT, "text encoder")):
         if not any(name.startswith(prefix) for name in weights):
             raise BundleError(f"{path} has no {what}: use the full version of the checkpoint.")
@@ -80,15 +82,16 @@ def clip_tokenizer() -> CLIPTokenizer:
 def _checkpoint(path: Path, weights: Mapping[str, Tensor]) -> DiffusionCheckpoint:
     unet_config, vae_config = unet_config_of(weights), vae_config_of(weights)
     text = convert_ldm_clip_checkpoint(_with(weights, _TEXT))
+    encoder = checkpoints.text_encoder(text_config_of(text), text, f"The text encoder of {path}")
     return DiffusionCheckpoint(
+        family=families.STABLE_DIFFUSION_1,
         unet=checkpoints.unet(
             unet_config, convert_ldm_unet_checkpoint(_with(weights, _UNET), unet_config), f"The UNet of {path}"
         ),
         vae=checkpoints.autoencoder(
             vae_config, convert_ldm_vae_checkpoint(_with(weights, _VAE), vae_config), f"The VAE of {path}"
         ),
-        text_encoder=checkpoints.text_encoder(text_config_of(text), text, f"The text encoder of {path}"),
-        tokenizer=clip_tokenizer(),
+        text_encoders=(TextEncoder(model=encoder, tokenizer=clip_tokenizer()),),
         noise_schedule=_NOISE_SCHEDULE,
         files=(path,),
         native_size=_NATIVE_SIZE,
