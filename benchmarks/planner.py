@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,24 @@ def measure(runs: int, bundle: str) -> Part:  # noqa: ARG001 - counts do not var
 def compare(bundle: str) -> list[Figure]:
     """Operations, peak activations and weights of one advert's own model calls, beside the plan of the same advert."""
     opened = open_bundle(find(bundle, read().model_dir))
-    loaded = engine_here(bundle, dtype="float32", **{**NO_CACHES, "prompt_cache_mb": 1})
+    with _one_thread():
+        loaded = engine_here(bundle, dtype="float32", **{**NO_CACHES, "prompt_cache_mb": 1})
     calls = recorded(lambda: answers_to(loaded, jobs.fields(steps=_STEPS)))
     loaded.engine.drain()
     plan = make_plan(of_bundle(opened), size=opened.defaults.size, batch=1, steps=_STEPS, dtype=torch.float32)
     planned = sum(stage.calls * stage.cost.operations for stage in plan.stages)
     return [_difference("operations of one advert", planned, operations(calls), "GFLOP"), *compare_memory(plan, calls)]
+
+
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """Load models as on one core, where calls are not made in two halves, so that they have as many rows as planned."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def compare_memory(plan: Plan, calls: Sequence[Call]) -> list[Figure]:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from inpaint_server.domain.arrays import Pixels
 from inpaint_server.domain.calls import Generate
 from inpaint_server.domain.geometry import Size
 from inpaint_server.domain.request import Sampling
@@ -224,10 +225,15 @@ def captured() -> tuple[TorchBackend, RecordedCalls]:
     return backend, capture
 
 
+def assert_same(one: Pixels, other: Pixels) -> None:
+    """Within 1/255: calls that are not replayed are made in two halves, which round otherwise than the whole."""
+    assert np.abs(one.astype(int) - other).max() <= 1
+
+
 def test_pictures_with_captured_calls_are_same(backend: TorchBackend, captured: tuple[TorchBackend, RecordedCalls]):
     with_captures, capture = captured
     capture.replayed = 0
-    assert np.array_equal(run_passes(with_captures, CALL)[0], run_passes(backend, CALL)[0])
+    assert_same(run_passes(with_captures, CALL)[0], run_passes(backend, CALL)[0])
     assert capture.replayed == CALL.sampling.steps, "two full evaluations and two that reuse features"
 
 
@@ -244,7 +250,7 @@ def test_captured_calls_are_given_up_first_when_memory_is_short(
     with with_captures.text_to_image.vae.decoder.register_forward_pre_hook(fail_while_captured):
         picture = run_passes(with_captures, CALL)[0]
     assert capture.released == 1
-    assert np.array_equal(picture, run_passes(backend, CALL)[0])
+    assert_same(picture, run_passes(backend, CALL)[0])
 
 
 def test_memory_that_is_short_without_captured_calls_is_reported(backend: TorchBackend):
@@ -262,7 +268,7 @@ def test_idle_backend_captures_what_was_asked_for_often(monkeypatch: pytest.Monk
     before = run_passes(backend, CALL)[0]
     assert backend.idle()
     assert not backend.idle()
-    assert np.array_equal(run_passes(backend, CALL)[0], before)
+    assert_same(run_passes(backend, CALL)[0], before)
     assert capture.replayed == CALL.sampling.steps
 
 
@@ -278,5 +284,5 @@ def test_native_size_is_captured_before_server_is_ready(
         read(bundle="demo", device="cpu", dtype="float32", max_batch=1, cuda_graphs=cuda_graphs)
     )
     native = replace(CALL, size=defaults.size)
-    assert np.array_equal(run_passes(loaded, native)[0], run_passes(backend, native)[0])
+    assert_same(run_passes(loaded, native)[0], run_passes(backend, native)[0])
     assert capture.replayed == (native.sampling.steps if cuda_graphs == "auto" else 0)

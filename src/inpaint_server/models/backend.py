@@ -22,6 +22,7 @@ from inpaint_server.models.denoising import DenoisingState
 from inpaint_server.models.device import Device, RunAhead
 from inpaint_server.models.diffusion import Diffusion
 from inpaint_server.models.graphs import CapturedCalls
+from inpaint_server.models.lanes import Lanes
 from inpaint_server.models.layout import INPAINTING, SAFETY_CHECKER, SEGMENTER, TEXT_TO_IMAGE, UPSCALER
 from inpaint_server.models.loading import load_checkpoint, silence_libraries
 from inpaint_server.models.memory import MemoryEstimator
@@ -67,7 +68,9 @@ class TorchBackend:
     ) -> None:
         silence_libraries()
         estimator = MemoryEstimator(device)
-        self._calls = CapturedCalls(estimator, capture)
+        # Not where blocks are compiled: two threads would compile at once.
+        lanes = Lanes(torch.get_num_threads()) if device.torch_device.type == "cpu" and not compiled else None
+        self._calls = CapturedCalls(estimator, capture, lanes)
         try:
             self.text_to_image = load_checkpoint(bundle, TEXT_TO_IMAGE, device)
             self.inpainting = (

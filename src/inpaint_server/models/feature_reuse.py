@@ -8,13 +8,20 @@ for everything in between.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from inpaint_server.models.prompts import Conditioning
+
+_kept = threading.local()
+"""`input`: what entered the layer that the calling thread's evaluation came to last."""
+
+_kept_of: WeakSet[nn.Module] = WeakSet()
 
 
 def evaluate_and_cache(
@@ -32,17 +39,13 @@ def evaluate_and_cache(
         The prediction, N x 4 x h x w, bit for bit the model's own; and the deep features that enter the last two
         layers, N x C x h x w.
     """
-    channels = deep_channels(unet)
-    cached: list[Tensor] = []
-
-    def cache(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        # The layer's input is the deep features, then the first layer's skip.
-        cached.append(inputs[0][:, :channels])
-
-    with _layers(unet.up_blocks[-1])[-2][0].register_forward_pre_hook(cache):
-        given = Conditioning(*conditioning)
-        prediction = unet(samples, timesteps, given.prompt_embeds, added_cond_kwargs=given.added, return_dict=False)[0]
-    return prediction, cached[0]
+    _keep_input(_layers(unet.up_blocks[-1])[-2][0])
+    given = Conditioning(*conditioning)
+    prediction = unet(samples, timesteps, given.prompt_embeds, added_cond_kwargs=given.added, return_dict=False)[0]
+    # The layer's input is the deep features, then the first layer's skip.
+    deep = _kept.input[:, : deep_channels(unet)]
+    del _kept.input
+    return prediction, deep
 
 
 def evaluate_shallow(
@@ -67,6 +70,17 @@ def evaluate_shallow(
 def deep_channels(unet: UNet2DConditionModel) -> int:
     """The deep features' channels."""
     return _layers(unet.up_blocks[-1])[-2][0].in_channels - unet.config["block_out_channels"][0]
+
+
+def _keep_input(layer: nn.Module) -> None:
+    """Have a layer's input kept for the thread that calls it: several evaluate one model at once."""
+    if layer not in _kept_of:
+        _kept_of.add(layer)
+        layer.register_forward_pre_hook(_keep)
+
+
+def _keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    _kept.input = inputs[0]
 
 
 def _layers(block: Any) -> list[tuple[Any, Any]]:

@@ -23,6 +23,7 @@ from torch import Tensor
 from inpaint_server.errors import DeviceFailed, OutOfMemory
 from inpaint_server.models.capture import Capture
 from inpaint_server.models.device import translate_out_of_memory
+from inpaint_server.models.lanes import Lanes
 from inpaint_server.models.memory import MemoryEstimator
 
 log = structlog.get_logger(__name__)
@@ -60,11 +61,13 @@ class CapturedCalls:
     Args:
         estimator: Measures the calls that are not replayed, and is told of the pool.
         capture: Captures calls; None: no call is captured.
+        lanes: Makes the calls that are not replayed; None: the calling thread makes them.
     """
 
-    def __init__(self, estimator: MemoryEstimator, capture: Capture | None) -> None:
+    def __init__(self, estimator: MemoryEstimator, capture: Capture | None, lanes: Lanes | None = None) -> None:
         self._estimator = estimator
         self._capture = capture
+        self._lanes = lanes
         self._replays: OrderedDict[tuple[_Shape, int], Callable[[], None]] = OrderedDict()
         self._buffers: dict[_Shape, _Buffers] = {}
         self._asked: dict[tuple[_Shape, int], _Asked] = {}
@@ -135,7 +138,14 @@ class CapturedCalls:
         return True
 
     def _run_eagerly(self, kind: str, function: Function, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return self._estimator.run_measured(kind, inputs[0], lambda _: function(*inputs))
+        def call(_: Tensor) -> tuple[Tensor, ...]:
+            return function(*inputs)
+
+        if self._lanes is None:
+            return self._estimator.run_measured(kind, inputs[0], call)
+        if not self._estimator.has_measured(kind):  # it sees one thread; the results are the lanes', as ever after
+            self._estimator.run_measured(kind, inputs[0], call)
+        return self._lanes.run(function, inputs)
 
     def _count(self, shape: _Shape, rows: int, function: Function, inputs: tuple[Tensor, ...]) -> None:
         asked = self._asked.get((shape, rows))

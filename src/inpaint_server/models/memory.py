@@ -50,6 +50,10 @@ class MemoryEstimator:
             return 1
         return rows_that_fit(self._free_bytes() - self.withheld_bytes, self._bytes_per_element[kind] * elements_per_row)
 
+    def has_measured(self, kind: str) -> bool:
+        """Whether a call of this kind was measured."""
+        return kind in self._bytes_per_element
+
     def run_measured(self, kind: str, rows: Tensor, call: Callable[[Tensor], R]) -> R:
         """Call a model with all rows, and record its peak memory."""
         if self._device.type == "cuda":
