@@ -193,6 +193,7 @@ The image contains none unless you build them in. The server is meant for these:
 | --- | --- | --- |
 | Stable Diffusion 1.5 | CreativeML Open RAIL-M | restricts uses; pass the restrictions on to your users |
 | Stable Diffusion Inpainting | CreativeML Open RAIL-M | the same |
+| Stable Diffusion 2.x and XL | CreativeML Open RAIL++-M | the same |
 | Segment Anything, ViT-B, L or H | Apache-2.0 | |
 | the demo bundle in the package | Apache-2.0 | trained by this project on pictures it generated |
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 app = typer.Typer(help="Make bundles of weights.", no_args_is_help=True)
-
-LICENCE: Final = "CreativeML Open RAIL-M (Stable Diffusion), Apache-2.0 (Segment Anything)"
 
 
 @app.callback()
@@ -24,11 +22,17 @@ def make(
     text_to_image: Annotated[
         str,
         typer.Option(
-            help="Stable Diffusion 1.x: a diffusers folder, a .safetensors or .ckpt file, a folder of the hub's cache, "
-            "or a name on the hub (OWNER/NAME, OWNER/NAME/FILE, OWNER/NAME@REVISION)."
+            help="Stable Diffusion 1.x, 2.x or XL: a diffusers folder, a folder of the hub's cache, a name on the hub "
+            "(OWNER/NAME, OWNER/NAME/FILE, OWNER/NAME@REVISION), or, of 1.x, a .safetensors or .ckpt file."
         ),
     ],
-    inpainting: Annotated[str, typer.Option(help="Its inpainting checkpoint, in the same forms.")],
+    inpainting: Annotated[
+        str | None,
+        typer.Option(
+            help="A checkpoint for inpainting, of any of these families, in the same forms; without one, the "
+            "text-to-image checkpoint does both."
+        ),
+    ] = None,
     sam: Annotated[
         str,
         typer.Option(
@@ -39,7 +43,7 @@ def make(
     sam_sha256: Annotated[str | None, typer.Option(help="Refuse a Segment Anything file of another SHA-256.")] = None,
     few_step_lora: Annotated[
         Path | None,
-        typer.Option(help="An LCM LoRA, fused into a second UNet of both checkpoints (needs peft)."),
+        typer.Option(help="An LCM LoRA, fused into a second UNet of each checkpoint (needs peft)."),
     ] = None,
     few_step_unets: Annotated[
         tuple[Path, Path] | None,
@@ -50,9 +54,11 @@ def make(
         typer.Option(help="A Stable Diffusion folder whose safety_checker and feature_extractor are added."),
     ] = None,
     upscaler: Annotated[Path | None, typer.Option(help="A Swin2SR folder as transformers saves it.")] = None,
-    name: Annotated[str, typer.Option(help="What answers call the bundle.")] = "stable-diffusion-1.5",
+    name: Annotated[str | None, typer.Option(help="What answers call the bundle; default: after its family.")] = None,
     version: Annotated[str | None, typer.Option(help="Its version; default: digits of its sources' revisions.")] = None,
-    licence: Annotated[str, typer.Option(help="The weights' licence.")] = LICENCE,
+    licence: Annotated[
+        str | None, typer.Option(help="The weights' licence; default: as the families were first published.")
+    ] = None,
     native_size: Annotated[int | None, typer.Option(help="Side of the canvas; default: the checkpoint's.")] = None,
     guidance_scale: Annotated[float, typer.Option(help="The guidance that suits these models best.")] = 7.5,
 ) -> None:

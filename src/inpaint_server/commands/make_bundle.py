@@ -14,7 +14,7 @@ from torch import Tensor
 
 from inpaint_server.errors import BundleError
 from inpaint_server.models import compatibility
-from inpaint_server.models.conversion import additions, diffusers_folder, few_step, hub, single_file, sources
+from inpaint_server.models.conversion import additions, diffusers_folder, families, few_step, hub, single_file, sources
 from inpaint_server.models.conversion.checkpoints import DiffusionCheckpoint, Model
 from inpaint_server.models.conversion.sam_weights import Segmenter, read_segmenter
 from inpaint_server.models.conversion.sources import Source
@@ -34,6 +34,7 @@ from inpaint_server.models.layout import (
 from inpaint_server.models.manifest import Manifest, SourceEntry, write_manifest
 
 _CHECKPOINT_FOLDERS: Final = ("", "unet", "vae", *TEXT_ENCODERS, *TOKENIZERS, "scheduler")
+_SEGMENTER_LICENCE: Final = "Apache-2.0 (Segment Anything)"
 _BLOCK_BYTES: Final = 1 << 24
 Advance = Callable[[int], None]
 
@@ -43,32 +44,32 @@ class Recipe:
     """What a bundle is made of, and what its manifest says.
 
     Attributes:
-        text_to_image: Stable Diffusion 1.x: a path, or a name on the hub.
-        inpainting: Its inpainting checkpoint.
+        text_to_image: Stable Diffusion 1.x, 2.x or XL: a path, or a name on the hub.
+        inpainting: A checkpoint for inpainting, of any of these families; None lets the other do both.
         sam: Segment Anything.
         sam_sha256: What the checksum of Segment Anything's file has to be.
-        few_step_lora: An LCM LoRA that is fused into a second UNet of both checkpoints.
+        few_step_lora: An LCM LoRA that is fused into a second UNet of each checkpoint.
         few_step_unets: Two few-step UNets instead, for text to image and for inpainting.
         safety_checker: A Stable Diffusion folder whose safety checker is added.
         upscaler: A Swin2SR folder.
-        name: The bundle's.
+        name: The bundle's; None for that of the text-to-image checkpoint's family.
         version: The bundle's; None for the first digits of the revisions or checksums it was made from.
-        licence: Of the weights.
+        licence: Of the weights; None for those that the families and Segment Anything were published under.
         native_size: Side of the square canvas; None for the checkpoints' own.
         guidance_scale: The guidance that suits the models best.
     """
 
     text_to_image: str
-    inpainting: str
+    inpainting: str | None = None
     sam: str
     sam_sha256: str | None = None
     few_step_lora: Path | None = None
     few_step_unets: tuple[Path, Path] | None = None
     safety_checker: Path | None = None
     upscaler: Path | None = None
-    name: str = "stable-diffusion-1.5"
+    name: str | None = None
     version: str | None = None
-    licence: str
+    licence: str | None = None
     native_size: int | None = None
     guidance_scale: float = 7.5
 
@@ -79,8 +80,8 @@ class Plan:
 
     Attributes:
         recipe: What was asked for.
-        found: Where each of the three sources was found, by its folder in the bundle.
-        checkpoints: The two diffusion checkpoints, by their folder in the bundle.
+        found: Where each source was found, by its folder in the bundle.
+        checkpoints: The one or two diffusion checkpoints, by their folder in the bundle.
         segmenter: Segment Anything.
         few_step: Few-step UNets that are copied, by their checkpoint's folder in the bundle.
         lora: The few-step LoRA, if one was given.
@@ -103,12 +104,13 @@ def prepare(recipe: Recipe, out: Path) -> Plan:
         BundleError: one of them does not fit, or the bundle cannot be written there.
     """
     require_new(out)
-    found = {
-        TEXT_TO_IMAGE: sources.find(recipe.text_to_image, _select_checkpoint),
-        INPAINTING: sources.find(recipe.inpainting, _select_checkpoint),
-        SEGMENTER: sources.find(recipe.sam, _select_segmenter),
-    }
-    checkpoints = {name: _read_checkpoint(found[name].path) for name in (TEXT_TO_IMAGE, INPAINTING)}
+    if recipe.few_step_unets is not None and recipe.inpainting is None:
+        raise BundleError("--few-step-unets takes two, one for --inpainting: give that, too, or use --few-step-lora.")
+    found = {TEXT_TO_IMAGE: sources.find(recipe.text_to_image, _select_checkpoint)}
+    if recipe.inpainting is not None:
+        found[INPAINTING] = sources.find(recipe.inpainting, _select_checkpoint)
+    checkpoints = {name: _read_checkpoint(source.path) for name, source in found.items()}
+    found[SEGMENTER] = sources.find(recipe.sam, _select_segmenter)
     _require_uses(checkpoints, found)
     segmenter = read_segmenter(found[SEGMENTER].path)
     folders = dict(zip(checkpoints, recipe.few_step_unets or (), strict=False))
@@ -183,9 +185,9 @@ def write(plan: Plan, entries: dict[str, SourceEntry], out: Path, advance: Advan
         return write_manifest(
             folder,
             known=writer.entries,
-            name=recipe.name,
+            name=recipe.name or families.BUNDLE_NAMES[plan.checkpoints[TEXT_TO_IMAGE].family],
             version=recipe.version or _version(entries),
-            licence=recipe.licence,
+            licence=recipe.licence or _licence(plan.checkpoints.values()),
             native_size=recipe.native_size or plan.checkpoints[TEXT_TO_IMAGE].native_size,
             guidance_scale=recipe.guidance_scale,
             sources=entries,
@@ -266,6 +268,11 @@ def _sha256(path: Path, advance: Advance) -> str:
             digest.update(block)
             advance(len(block))
     return digest.hexdigest()
+
+
+def _licence(checkpoints: Iterable[DiffusionCheckpoint]) -> str:
+    licences = dict.fromkeys(families.LICENCES[checkpoint.family] for checkpoint in checkpoints)
+    return ", ".join([*licences, _SEGMENTER_LICENCE])
 
 
 def _version(entries: dict[str, SourceEntry]) -> str:

@@ -51,13 +51,14 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
 
 @pytest.fixture
 def make(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Make:
-    """Runs the command as a shell does; sources that are not given are the plain ones."""
+    """Runs the command as a shell does; sources that are not given are the plain ones, and None leaves one out."""
 
-    def run(*options: str | Path, out: Path = tmp_path / "made" / "bundle", **given: str | Path) -> Outcome:
+    def run(*options: str | Path, out: Path = tmp_path / "made" / "bundle", **given: str | Path | None) -> Outcome:
         out.parent.mkdir(exist_ok=True)
         before = sorted(out.parent.iterdir())
-        sources = {"text_to_image": base.text_to_image, "inpainting": base.inpainting, "sam": base.sam, **given}
-        words = [word for name, value in sources.items() for word in (f"--{name.replace('_', '-')}", value)]
+        plain = {"text_to_image": base.text_to_image, "inpainting": base.inpainting, "sam": base.sam}
+        sources = [(f"--{name.replace('_', '-')}", value) for name, value in {**plain, **given}.items() if value]
+        words = [word for source in sources for word in source]
         monkeypatch.setattr(sys, "argv", ["inpaint-server", "bundle", "make", *map(str, [out, *words, *options])])
         capfd.readouterr()
         with pytest.raises(SystemExit) as end:

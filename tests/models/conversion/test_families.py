@@ -29,7 +29,7 @@ from inpaint_server.models.layout import INPAINTING, TEXT_TO_IMAGE
 from inpaint_server.models.manifest import read_manifest, verify
 from testing.families import NATIVE_SIZE, Family, save_checkpoint
 from testing.passes import run_passes
-from tests.models.conversion.conftest import Make
+from tests.models.conversion.conftest import Base, Make
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,3 +91,29 @@ def test_family_becomes_bundle(name: str, make: Make, tmp_path: Path):
         assert type(pipeline) is kind
     backend = TorchBackend(bundles.open_bundle(outcome.bundle), choose("cpu", "float32"))
     assert np.std(run_passes(backend, CALL)[0]) > 0
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "licence"),
+    [
+        ("1", "stable-diffusion-1.5", "CreativeML Open RAIL-M (Stable Diffusion)"),
+        ("2", "stable-diffusion-2", "CreativeML Open RAIL++-M (Stable Diffusion 2)"),
+        ("xl", "stable-diffusion-xl", "CreativeML Open RAIL++-M (Stable Diffusion XL)"),
+    ],
+)
+def test_one_checkpoint_for_both_becomes_bundle(make: Make, tmp_path: Path, family: Family, name: str, licence: str):
+    save_checkpoint(tmp_path / "checkpoint", family, in_channels=4)
+    outcome = make(text_to_image=tmp_path / "checkpoint", inpainting=None)
+    assert outcome.code == 0, outcome.errors
+    assert [*verify(outcome.bundle), *problems(outcome.bundle)] == []
+    manifest = read_manifest(outcome.bundle)
+    assert (manifest.name, manifest.licence) == (name, f"{licence}, Apache-2.0 (Segment Anything)")
+    assert list(manifest.sources) == [TEXT_TO_IMAGE, "sam"]
+    backend = TorchBackend(bundles.open_bundle(outcome.bundle), choose("cpu", "float32"))
+    assert backend.inpainting is backend.text_to_image
+
+
+def test_few_step_unets_without_inpainting_checkpoint_are_refused(base: Base, make: Make):
+    outcome = make("--few-step-unets", base.text_to_image / "unet", base.inpainting / "unet", inpainting=None)
+    assert outcome.code == 1
+    assert "--few-step-unets takes two, one for --inpainting: give that, too" in outcome.errors[0]

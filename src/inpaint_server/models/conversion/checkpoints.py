@@ -47,7 +47,7 @@ class DiffusionCheckpoint:
     """What a bundle takes from a checkpoint.
 
     Attributes:
-        family: One of `families.SERVED`.
+        family: One of those that are served, of `families`.
         unet: Predicts noise or velocity.
         vae: Pictures to latents and back.
         text_encoders: Prompts to embeddings: one, or SDXL's two.

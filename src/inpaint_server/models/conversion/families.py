@@ -15,7 +15,18 @@ from inpaint_server.errors import BundleError
 STABLE_DIFFUSION_1: Final = "Stable Diffusion 1.x"
 STABLE_DIFFUSION_2: Final = "Stable Diffusion 2.x"
 SDXL: Final = "Stable Diffusion XL"
-SERVED: Final = (STABLE_DIFFUSION_1, STABLE_DIFFUSION_2, SDXL)
+BUNDLE_NAMES: Final = {
+    STABLE_DIFFUSION_1: "stable-diffusion-1.5",
+    STABLE_DIFFUSION_2: "stable-diffusion-2",
+    SDXL: "stable-diffusion-xl",
+}
+"""What bundles of the families that are served are called unless they are given another name."""
+LICENCES: Final = {
+    STABLE_DIFFUSION_1: "CreativeML Open RAIL-M (Stable Diffusion)",
+    STABLE_DIFFUSION_2: "CreativeML Open RAIL++-M (Stable Diffusion 2)",
+    SDXL: "CreativeML Open RAIL++-M (Stable Diffusion XL)",
+}
+"""Under which their first weights were published; those of others may have another."""
 SEGMENT_ANYTHING: Final = "Segment Anything"
 _REFINER: Final = f"{SDXL} (refiner)"
 _TAKES: Final = "this server takes Stable Diffusion 1.x, 2.x and XL, for text to image and for inpainting"
@@ -93,7 +104,7 @@ def require_served(family: str | None, where: object) -> str:
     """
     if family is None:
         raise BundleError(f"{where} holds weights of an unknown kind: {_TAKES}.")
-    if family not in SERVED:
+    if family not in BUNDLE_NAMES:
         raise BundleError(f"{where} holds {family}: {_TAKES}.")
     return family
 
