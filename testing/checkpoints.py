@@ -107,9 +107,50 @@ def original_names(folder: Path) -> dict[str, Tensor]:
     }
 
 
+def original_sdxl_names(folder: Path) -> dict[str, Tensor]:
+    """A diffusers folder's weights in the names of the code that Stable Diffusion XL was published with."""
+    unet, vae, text = (load_file(folder / file) for file in (UNET_WEIGHTS, VAE_WEIGHTS, TEXT_WEIGHTS))
+    layers = json.loads((folder / "unet" / "config.json").read_text())["layers_per_block"]
+    second = original_open_clip(load_file(folder / "text_encoder_2" / "model.safetensors"))
+    return {
+        **original_unet(unet, layers),
+        **original_vae(vae),
+        **{f"conditioner.embedders.0.transformer.text_model.{name}": weight for name, weight in text.items()},
+        **{f"conditioner.embedders.1.model.{name}": weight for name, weight in second.items()},
+        "conditioner.embedders.1.model.logit_scale": torch.ones(()),
+    }
+
+
+def original_open_clip(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a text encoder with its projection in OpenCLIP's names."""
+    own = {name.removeprefix("text_model."): weight for name, weight in weights.items()}
+    renamed = {"text_projection": own.pop("text_projection.weight").T}
+    for name, weight in own.items():
+        queries = ".q_proj." in name
+        if ".k_proj." in name or ".v_proj." in name:
+            continue
+        original = name.replace("q_proj.", "in_proj_")
+        for ours, theirs in (
+            ("encoder.layers.", "transformer.resblocks."),
+            ("self_attn", "attn"),
+            ("final_layer_norm", "ln_final"),
+            ("layer_norm", "ln_"),
+            ("fc1", "c_fc"),
+            ("fc2", "c_proj"),
+            ("embeddings.position_embedding.weight", "positional_embedding"),
+            ("embeddings.token_embedding", "token_embedding"),
+        ):
+            original = original.replace(ours, theirs)
+        parts = [own[name.replace("q_proj", part)] for part in ("q_proj", "k_proj", "v_proj")] if queries else [weight]
+        renamed[original] = torch.cat(parts)
+    return renamed
+
+
 def original_unet(weights: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """A UNet's weights in the published names; all its blocks but the innermost have attention."""
-    return {f"model.diffusion_model.{_unet_name(name, layers + 1)}": weight for name, weight in weights.items()}
+    """A UNet's weights in the published names."""
+    attending = {name.split(".")[1] for name in weights if re.match(r"up_blocks\.\d\.attentions", name)}
+    prefix = "model.diffusion_model."
+    return {prefix + _unet_name(name, layers + 1, attending): weight for name, weight in weights.items()}
 
 
 def original_vae(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -118,10 +159,12 @@ def original_vae(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(_vae_entry(name, weight, levels) for name, weight in weights.items())
 
 
-def _unet_name(name: str, stride: int) -> str:
+def _unet_name(name: str, stride: int, attending: set[str]) -> str:
     fixed = {
         "time_embedding.linear_1": "time_embed.0",
         "time_embedding.linear_2": "time_embed.2",
+        "add_embedding.linear_1": "label_emb.0.0",
+        "add_embedding.linear_2": "label_emb.0.2",
         "conv_in": "input_blocks.0.0",
         "conv_norm_out": "out.0",
         "conv_out": "out.2",
@@ -152,7 +195,7 @@ def _unet_name(name: str, stride: int) -> str:
         return {
             "resnets": f"output_blocks.{stride * block + layer}.0",
             "attentions": f"output_blocks.{stride * block + layer}.1",
-            "upsamplers": f"output_blocks.{stride * (block + 1) - 1}.{1 if block == 0 else 2}",
+            "upsamplers": f"output_blocks.{stride * (block + 1) - 1}.{2 if match[1] in attending else 1}",
         }[match[2]]
 
     name = re.sub(r"^down_blocks\.(\d)\.(\w+)\.(\d)", down, name)

@@ -23,7 +23,7 @@ def make(
         str,
         typer.Option(
             help="Stable Diffusion 1.x, 2.x or XL: a diffusers folder, a folder of the hub's cache, a name on the hub "
-            "(OWNER/NAME, OWNER/NAME/FILE, OWNER/NAME@REVISION), or, of 1.x, a .safetensors or .ckpt file."
+            "(OWNER/NAME, OWNER/NAME/FILE, OWNER/NAME@REVISION), or, of 1.x and XL, a .safetensors or .ckpt file."
         ),
     ],
     inpainting: Annotated[

@@ -21,7 +21,7 @@ INPAINTING_CHANNELS: Final = 9
 """4 of latents, 1 of the mask, 4 of the masked picture's latents (Rombach et al., 2022, appendix on inpainting)."""
 _CHANNELS: Final = {TEXT_TO_IMAGE: (TEXT_TO_IMAGE_CHANNELS,), INPAINTING: (INPAINTING_CHANNELS, TEXT_TO_IMAGE_CHANNELS)}
 """What the UNets of a bundle's checkpoints may take: one for text to image inpaints, too, without seeing the mask."""
-_CANVAS_NUMBERS: Final = 6
+CANVAS_NUMBERS: Final = 6
 """Height and width of the original, where it was cropped, and of the canvas: each is embedded on its own (SDXL)."""
 
 
@@ -129,7 +129,7 @@ def require_channels(unet: dict[str, Any], use: str, where: object) -> None:
 def _require_pooled(unet: dict[str, Any], text_encoder: CLIPTextConfig, where: object) -> None:
     """Compare what an SDXL UNet is told besides the prompt's tokens with what it is made of."""
     wanted = unet["projection_class_embeddings_input_dim"]
-    width = text_encoder.projection_dim + _CANVAS_NUMBERS * unet["addition_time_embed_dim"]
+    width = text_encoder.projection_dim + CANVAS_NUMBERS * unet["addition_time_embed_dim"]
     if wanted != width:
         raise BundleError(
             f"The UNet of {where} takes {wanted} numbers for each whole prompt and its canvas, and with its second "

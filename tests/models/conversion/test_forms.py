@@ -490,11 +490,9 @@ def _(base: Base) -> dict[str, Any]:
     return {"text_to_image": single(base, drop("model.diffusion_model.out."))}
 
 
-@refused("Stable Diffusion XL, single file", "holds Stable Diffusion XL in one file: give the same model's folder")
+@refused("Stable Diffusion XL that predicts velocity, single file", "holds Stable Diffusion XL and does not say how it")
 def _(base: Base) -> dict[str, Any]:
-    return signs(
-        base.folder, "conditioner.embedders.1.model.ln_final.weight", "model.diffusion_model.input_blocks.0.0.weight"
-    )
+    return signs(base.folder, "conditioner.embedders.1.model.ln_final.weight", "v_pred")
 
 
 @refused("Stable Diffusion XL's refiner", "holds Stable Diffusion XL (refiner): this server takes Stable Diffusion")
@@ -504,7 +502,7 @@ def _(base: Base) -> dict[str, Any]:
     return {"text_to_image": folder}
 
 
-@refused("Stable Diffusion 2.x, single file", "holds Stable Diffusion 2.x in one file: give the same model's folder")
+@refused("Stable Diffusion 2.x, single file", "holds Stable Diffusion 2.x and does not say how it predicts: give")
 def _(base: Base) -> dict[str, Any]:
     return signs(base.folder, "cond_stage_model.model.ln_final.weight", "model.diffusion_model.input_blocks.0.0.weight")
 

@@ -27,9 +27,9 @@ from inpaint_server.domain.request import Sampling
 from inpaint_server.errors import BundleError
 from inpaint_server.imaging.mask_logits import propose_masks
 from inpaint_server.models import bundle as bundles
-from inpaint_server.models.architectures import SD15_UNET, SD15_VAE
+from inpaint_server.models.architectures import SD15_UNET, SD15_VAE, SDXL_UNET
 from inpaint_server.models.backend import TorchBackend
-from inpaint_server.models.conversion import few_step, sam_weights, single_file
+from inpaint_server.models.conversion import few_step, published_names, sam_weights, single_file
 from inpaint_server.models.device import choose
 from inpaint_server.models.layout import DIFFUSION_WEIGHTS, FEW_STEP_UNET, INPAINTING, TEXT_TO_IMAGE
 from inpaint_server.models.manifest import read_manifest, sha256, verify
@@ -106,11 +106,21 @@ def test_sizes_of_published_checkpoint_are_read_from_its_shapes():
             kind.from_config(config)
             for kind, config in zip(kinds, ({**SD15_UNET, "in_channels": 9}, SD15_VAE), strict=True)
         )
-    found = single_file.unet_config_of(checkpoints.original_unet(unet.state_dict(), layers=2))
+    found = published_names.unet_config_of(checkpoints.original_unet(unet.state_dict(), layers=2))
     expected = {**SD15_UNET, "in_channels": 9, "_class_name": "UNet2DConditionModel"}
     assert json.loads(json.dumps(found)) == json.loads(json.dumps(expected))
-    found = single_file.vae_config_of(checkpoints.original_vae(vae.state_dict()))
-    expected = {**SD15_VAE, "scaling_factor": 0.18215, "_class_name": "AutoencoderKL"}
+    found = published_names.vae_config_of(checkpoints.original_vae(vae.state_dict()))
+    expected = {**SD15_VAE, "_class_name": "AutoencoderKL"}
+    assert json.loads(json.dumps(found)) == json.loads(json.dumps(expected))
+
+
+def test_sizes_of_published_sdxl_are_read_from_its_shapes():
+    kind: Any = UNet2DConditionModel
+    with torch.device("meta"):
+        weights = kind.from_config({**SDXL_UNET, "in_channels": 9}).state_dict()
+        projection = {f"{published_names.OPEN_CLIP}text_projection": torch.zeros(1280, 1280)}
+    found = published_names.unet_config_of({**checkpoints.original_unet(weights, layers=2), **projection})
+    expected = {**SDXL_UNET, "in_channels": 9, "_class_name": "UNet2DConditionModel"}
     assert json.loads(json.dumps(found)) == json.loads(json.dumps(expected))
 
 
