@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from inpaint_server.commands.doctor import examine
+from inpaint_server.models import attention
 from inpaint_server.models import bundle as bundles
 from inpaint_server.models.attention import attention_of, enable_attention
 from inpaint_server.models.backend import TorchBackend
@@ -51,6 +52,20 @@ INSTALLED = [
     (fast, XFormersAttnProcessor),
 ]
 NAMES: dict[type, str] = {AttnProcessor2_0: "sdpa", XFormersAttnProcessor: "xformers"}
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes in PyTorch's attention alone, a second a call: which one is faster does not depend on the machine."""
+    seconds = [0.0]
+    computed: Any = functional.scaled_dot_product_attention
+
+    def counted(*tensors: Tensor, **options: Any) -> Tensor:
+        seconds[0] += 1
+        return computed(*tensors, **options)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
+    monkeypatch.setattr(attention, "time", SimpleNamespace(perf_counter=lambda: seconds[0]))
 
 
 @pytest.fixture
