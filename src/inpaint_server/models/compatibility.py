@@ -127,7 +127,7 @@ def require_channels(unet: dict[str, Any], use: str, where: object) -> None:
 
 
 def _require_pooled(unet: dict[str, Any], text_encoder: CLIPTextConfig, where: object) -> None:
-    """Compare what an SDXL UNet is told besides the prompt's tokens with what it is made of."""
+    """Compare what an SDXL UNet gets besides the prompt's tokens with what it is made of."""
     wanted = unet["projection_class_embeddings_input_dim"]
     width = text_encoder.projection_dim + CANVAS_NUMBERS * unet["addition_time_embed_dim"]
     if wanted != width:

@@ -202,7 +202,7 @@ def solve(batch: Sequence[DenoisingState], predictions: Tensor) -> list[Tensor]:
     for state, own in zip(batch, predictions.float().split(rows), strict=True):
         operands += [state.carried, state.noise[state.step, None], state.canvas, own]
         operands += [own[:1]] * (most - len(own))  # any numbers: their coefficients are 0
-    # In float32 throughout: torch uses TF32 in matrix products only if it is told to, and nothing here does.
+    # In float32 throughout: torch uses TF32 in matrix products only if that is switched on, and nothing here does.
     together = torch.cat(operands).unflatten(0, (len(batch), _OPERANDS + most))
     results = torch.bmm(_matrices(batch, _OPERANDS + most).mT, together.flatten(2)).unflatten(2, together.shape[2:])
     if any(state.free_cells is not None for state in batch):

@@ -59,7 +59,7 @@ class CapturedCalls:
     Not thread-safe; all methods are called in inference mode.
 
     Args:
-        estimator: Measures the calls that are not replayed, and is told of the pool.
+        estimator: Measures the calls that are not replayed, and counts the pool.
         capture: Captures calls; None: no call is captured.
         lanes: Makes the calls that are not replayed; None: the calling thread makes them.
     """

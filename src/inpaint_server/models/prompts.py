@@ -23,7 +23,7 @@ MAX_CHUNKS: Final = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conditioning:
-    """What a UNet is told beside latents and time steps, one row for each row of its input.
+    """What a UNet gets beside latents and time steps, one row for each row of its input.
 
     Attributes:
         prompt_embeds: Rows x tokens x channels.

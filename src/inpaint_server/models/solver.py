@@ -33,7 +33,7 @@ class Solver:
     """The n steps of one solver, in float64 on the CPU.
 
     Attributes:
-        timesteps: n, what the model is told.
+        timesteps: n, what the model gets.
         input_scales: n, by what the latents are multiplied before the model sees them.
         noise_levels: n x 2, the latents of a time step: so much of a picture, and so much noise.
         updates: n x 4 x 6, from (latents, three memories, prediction, noise) before a step to (latents, three memories)

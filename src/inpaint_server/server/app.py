@@ -229,14 +229,7 @@ class EngineApp:
     async def _serve_one(
         self, read: Callable[[Loaded], ParsedRequest], record: RequestRecord, accept: str, room: Callable[[], int]
     ) -> EncodedResponse:
-        """One request or line, unless its deadline passes or the server stops before it is done.
-
-        Args:
-            read: Reads it.
-            record: Its log record.
-            accept: The media types its caller accepts.
-            room: Bytes that its answer may have.
-        """
+        """One request or line, unless its deadline passes or the server stops first; `room`: for its answer, bytes."""
         loaded = self._check_open()
         if self._seconds_left(record) <= 0:
             raise errors.DeadlineExceeded(TOO_SLOW)

@@ -85,7 +85,7 @@ def family_of_pipeline(class_name: str) -> str:
 def family_of_unet(config: Mapping[str, Any]) -> str | None:
     """The family of a UNet by its configuration; None if it is conditioned in another way than those that are served.
 
-    SDXL's is told more than the prompt's tokens, and its refiner reads those of the second text encoder alone. Of the
+    SDXL's gets more than the prompt's tokens, and its refiner reads those of the second text encoder alone. Of the
     others, 2.x has linear layers before and after its attention, and 1.x convolutions.
     """
     added, width = config.get("addition_embed_type"), config.get("cross_attention_dim")
