@@ -30,8 +30,8 @@ test-gpu: $(READY)  ## Run the tests of the CUDA path, on a machine with a GPU.
 	$(BIN)/pip install --quiet --constraint requirements.lock --editable '.[aws,dev,gpu]'
 	$(BIN)/python -m pytest -m gpu tests/gpu
 
-soak: $(READY)  ## Send mixed traffic for three minutes and check that memory and open files stay flat.
-	$(BIN)/python -m benchmarks.endurance --minutes 3
+soak: $(READY)  ## Send mixed traffic for five minutes and check that memory and open files stay flat.
+	$(BIN)/python -m benchmarks.endurance --minutes 5
 
 check: $(READY)  ## Check formatting, lint rules, types and import directions.
 	$(BIN)/ruff format --check .
