@@ -62,6 +62,19 @@ def save_bundle(folder: Path, text_to_image: Family, inpainting: Family | None) 
     return folder
 
 
+def like_stable_diffusion() -> UNet2DConditionModel:
+    """Cross-attention in the outermost blocks and two layers a block, as in Stable Diffusion 1.5, with few channels."""
+    kind: Any = UNet2DConditionModel
+    return kind(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        layers_per_block=2,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=96,
+    ).eval()
+
+
 def _unet(family: Family, in_channels: int) -> Any:
     kind: Any = UNet2DConditionModel
     common = {

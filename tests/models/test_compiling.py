@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from inpaint_server.errors import SettingsError
 from inpaint_server.models.compiling import compile_unets
 from inpaint_server.models.feature_reuse import evaluate_and_cache, evaluate_shallow
+from testing.families import like_stable_diffusion
 
 
 @pytest.fixture
@@ -33,22 +33,9 @@ def compiled_graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     dynamo.reset()
 
 
-def small_unet() -> UNet2DConditionModel:
-    """Cross-attention in the outermost blocks, as in Stable Diffusion 1.5."""
-    kind: Any = UNet2DConditionModel
-    return kind(
-        sample_size=8,
-        block_out_channels=(32, 64),
-        layers_per_block=2,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=96,
-    ).eval()
-
-
 @torch.inference_mode()
 def test_compiled_blocks_take_any_number_of_rows_and_keep_numbers(compiled_graphs: list[Any]):
-    unet = small_unet()
+    unet = like_stable_diffusion()
     rng = torch.Generator().manual_seed(0)
     samples, prompt_embeds = torch.randn(4, 4, 8, 8, generator=rng), torch.randn(4, 7, 96, generator=rng)
 
@@ -73,4 +60,4 @@ def test_missing_compiler_is_named_with_remedy(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(shutil, "which", nothing)
     with pytest.raises(SettingsError, match="install gcc"):
-        compile_unets([small_unet()])
+        compile_unets([like_stable_diffusion()])

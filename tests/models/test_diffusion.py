@@ -13,7 +13,6 @@ from PIL import Image
 
 from inpaint_server.domain.arrays import PaintMask, Pixels, frozen_array
 from inpaint_server.domain.calls import DiffusionCall, Generate, Inpaint, PromptRegion
-from inpaint_server.domain.geometry import Size
 from inpaint_server.domain.request import Sampling, Scheduler
 from inpaint_server.errors import OutOfMemory
 from inpaint_server.models.backend import TorchBackend
@@ -21,36 +20,7 @@ from inpaint_server.models.bundle import DEMO
 from inpaint_server.models.layout import INPAINTING, TEXT_TO_IMAGE
 from inpaint_server.models.schedulers import make_scheduler
 from testing.operations import Operations
-from testing.passes import decoded, run_passes
-
-SIZE = Size(height=64, width=96)
-SCHEDULERS: tuple[Scheduler, ...] = (
-    *("dpmpp_2m_karras", "dpmpp_2m", "euler", "euler_ancestral", "ddim", "pndm", "lcm", "unipc"),
-)
-
-
-def sampling(scheduler: Scheduler = "ddim", guidance_scale: float = 4.0, steps: int = 4) -> Sampling:
-    return Sampling(steps=steps, guidance_scale=guidance_scale, scheduler=scheduler)
-
-
-def generate(seed: int = 1, how: Sampling | None = None) -> Generate:
-    return Generate(
-        prompt="a wooden table", negative_prompt="grass", size=SIZE, sampling=how or sampling(), noise_seed=seed
-    )
-
-
-def inpaint(seed: int = 2, how: Sampling | None = None) -> Inpaint:
-    canvas = np.random.default_rng(0).integers(0, 256, (SIZE.height, SIZE.width, 3), dtype=np.uint8)
-    mask = np.zeros((SIZE.height, SIZE.width), np.uint8)
-    mask[30:, 10:] = 255
-    return Inpaint(
-        canvas=Pixels(frozen_array(canvas)),
-        mask=PaintMask(frozen_array(mask)),
-        prompt="sand",
-        negative_prompt="",
-        sampling=how or sampling(),
-        noise_seed=seed,
-    )
+from testing.passes import SCHEDULERS, SIZE, decoded, difference, generate, inpaint, run_passes, sampling
 
 
 def inpaint_jointly(seed: int = 2, how: Sampling | None = None, above: str = "sky") -> Inpaint:
@@ -59,10 +29,6 @@ def inpaint_jointly(seed: int = 2, how: Sampling | None = None, above: str = "sk
     upper = np.array(call.mask)
     upper[SIZE.height // 2 :] = 0
     return replace(call, regions=(PromptRegion(mask=PaintMask(frozen_array(upper)), prompt=above),))
-
-
-def difference(one: Any, other: Any) -> int:
-    return int(np.abs(np.asarray(one).astype(int) - np.asarray(other)).max())
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""Stable Diffusion 1, 2 and XL: pictures equal those of diffusers' own pipelines on the same weights and seeds."""
+"""Stable Diffusion 1, 2 and XL: pictures equal those of diffusers' own pipelines on the same weights and seeds.
+
+The inpainting call has an empty negative prompt, which is a case of its own in SDXL.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -19,24 +21,15 @@ from diffusers import (
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 
-from inpaint_server.domain.arrays import PaintMask, Pixels, frozen_array
-from inpaint_server.domain.calls import DiffusionCall, Generate, Inpaint
-from inpaint_server.domain.geometry import Size
-from inpaint_server.domain.request import Sampling, Scheduler
+from inpaint_server.domain.calls import DiffusionCall, Generate
+from inpaint_server.domain.request import Scheduler
 from inpaint_server.models import bundle as bundles
 from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.checkpoint import Checkpoint
 from inpaint_server.models.device import choose
 from inpaint_server.models.schedulers import make_scheduler
 from testing.families import FAMILIES, Family, save_bundle
-from testing.passes import run_passes
-
-SIZE = Size(height=64, width=96)
-SCHEDULERS: tuple[Scheduler, ...] = (
-    *("dpmpp_2m_karras", "dpmpp_2m", "euler", "euler_ancestral", "ddim", "pndm", "lcm", "unipc"),
-)
-NEGATIVE = ("grass", "")
-"""Of the text-to-image call, and of the inpainting call: empty prompts are a case of their own in SDXL."""
+from testing.passes import SCHEDULERS, SIZE, difference, generate, inpaint, run_passes, sampling
 
 
 @pytest.fixture(autouse=True)
@@ -64,25 +57,6 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[Family, TorchBackend
 
 def loaded(folder: Path, text_to_image: Family, inpainting: Family | None) -> TorchBackend:
     return TorchBackend(bundles.open_bundle(save_bundle(folder, text_to_image, inpainting)), choose("cpu", "float32"))
-
-
-def generate(scheduler: Scheduler = "ddim", seed: int = 1) -> Generate:
-    how = Sampling(steps=4, guidance_scale=4.0, scheduler=scheduler)
-    return Generate(prompt="a wooden table", negative_prompt=NEGATIVE[0], size=SIZE, sampling=how, noise_seed=seed)
-
-
-def inpaint(scheduler: Scheduler = "ddim", seed: int = 2) -> Inpaint:
-    canvas = np.random.default_rng(0).integers(0, 256, (SIZE.height, SIZE.width, 3), dtype=np.uint8)
-    mask = np.zeros((SIZE.height, SIZE.width), np.uint8)
-    mask[30:, 10:] = 255
-    return Inpaint(
-        canvas=Pixels(frozen_array(canvas)),
-        mask=PaintMask(frozen_array(mask)),
-        prompt="sand",
-        negative_prompt=NEGATIVE[1],
-        sampling=generate(scheduler).sampling,
-        noise_seed=seed,
-    )
 
 
 def pipeline(checkpoint: Checkpoint, kinds: tuple[Any, Any], scheduler: Scheduler) -> Any:
@@ -124,15 +98,11 @@ def diffusers_picture(backend: TorchBackend, call: DiffusionCall) -> Image.Image
     return inpainted.images[0]
 
 
-def difference(one: Any, other: Any) -> int:
-    return int(np.abs(np.asarray(one).astype(int) - np.asarray(other)).max())
-
-
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_pictures_equal_diffusers_pipelines(backends: dict[Family, TorchBackend], family: Family, scheduler: Scheduler):
     """Within 1/255: the last bit before rounding depends on the order of two additions."""
-    calls: Sequence[DiffusionCall] = (generate(scheduler), inpaint(scheduler))
+    calls: Sequence[DiffusionCall] = (generate(how=sampling(scheduler)), inpaint(how=sampling(scheduler)))
     for call, picture in zip(calls, run_passes(backends[family], *calls), strict=True):
         assert difference(picture, diffusers_picture(backends[family], call)) <= 1
 
@@ -143,8 +113,8 @@ def test_checkpoint_not_trained_for_it_inpaints_as_diffusers_lets_it(
     alone: dict[Family, TorchBackend], family: Family, scheduler: Scheduler
 ):
     """Within 1/255: the last bit before rounding depends on the order of two additions."""
-    (picture,) = run_passes(alone[family], inpaint(scheduler))
-    assert difference(picture, diffusers_picture(alone[family], inpaint(scheduler))) <= 1
+    call = inpaint(how=sampling(scheduler))
+    assert difference(run_passes(alone[family], call)[0], diffusers_picture(alone[family], call)) <= 1
 
 
 def test_checkpoint_that_does_both_is_in_memory_once(alone: dict[Family, TorchBackend]):
@@ -167,7 +137,7 @@ def test_picture_does_not_depend_on_its_batch(request: pytest.FixtureRequest, ch
     """Within 1/255, since kernels round by batch size."""
     backend: TorchBackend = request.getfixturevalue(checkpoints)[family]
     for make in (generate, inpaint):
-        calls = [make("euler"), replace(make("ddim", seed=3), prompt="snow, " * 40), make("unipc", seed=4)]
+        calls = [make(2, sampling("euler")), replace(make(3), prompt="snow, " * 40), make(4, sampling("unipc"))]
         for call, picture in zip(calls, run_passes(backend, *calls), strict=True):
             assert difference(run_passes(backend, call)[0], picture) <= 1
 

@@ -12,21 +12,9 @@ from torch import Tensor
 from inpaint_server.models.backend import TorchBackend
 from inpaint_server.models.feature_reuse import evaluate_and_cache, evaluate_shallow
 from inpaint_server.models.prompts import Conditioning
+from testing.families import like_stable_diffusion
 
 POOLED_CHANNELS = 16
-
-
-def like_stable_diffusion() -> UNet2DConditionModel:
-    """Cross-attention in the outermost blocks and two layers a block, as in Stable Diffusion 1.5, with few channels."""
-    kind: Any = UNet2DConditionModel
-    return kind(
-        sample_size=8,
-        block_out_channels=(32, 64),
-        layers_per_block=2,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=96,
-    ).eval()
 
 
 def like_sdxl() -> UNet2DConditionModel:

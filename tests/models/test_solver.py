@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +21,8 @@ from inpaint_server.models.device import choose
 from inpaint_server.models.memory import MemoryEstimator
 from inpaint_server.models.preparation import PassPreparation
 from inpaint_server.models.schedulers import make_scheduler
-from testing.passes import run_passes
+from testing.passes import SCHEDULERS, run_passes
 
-SCHEDULERS: tuple[Scheduler, ...] = get_args(Scheduler)
 WEIGHTS = torch.randn(4, 4, 3, 3, generator=torch.Generator().manual_seed(7)) * 0.25
 
 

@@ -25,10 +25,8 @@ from inpaint_server.models.loading import load_checkpoint
 from inpaint_server.models.memory import MemoryEstimator
 from inpaint_server.models.preparation import PassPreparation
 from testing.operations import Operations
+from testing.passes import SCHEDULERS
 
-SCHEDULERS: tuple[Scheduler, ...] = (
-    *("dpmpp_2m_karras", "dpmpp_2m", "euler", "euler_ancestral", "ddim", "pndm", "lcm", "unipc"),
-)
 MOST_KERNELS = 20
 ACCELERATOR = Device(torch_device=torch.device("meta"), dtype=torch.float32)
 MASK = PaintMask(frozen_array(np.full((64, 64), 255, np.uint8)))
